@@ -1,0 +1,11 @@
+//! Highwater: an unattended sync and backup agent that needs nothing on the far side but an SFTP account.
+
+pub mod backoff;
+pub mod clock;
+pub mod entry;
+pub mod error;
+pub mod hash;
+pub mod id;
+pub mod monitor;
+pub mod path;
+pub mod tree;

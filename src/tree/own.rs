@@ -1,0 +1,90 @@
+//! What is ours below a root: `.highwater/` and where things lie in it.
+//!
+//! ```text
+//! .highwater/root.json              which root this is: a random id, never changed
+//! .highwater/agents/<agent>.json    how often this agent has changed this root
+//! .highwater/stage/<agent>/<token>  files being written
+//! .highwater/trash/<round>/<path>   what deletes and displacements moved away
+//! <folder>/.highwater-<token>       a file being written where the staging folder cannot serve
+//! ```
+
+use crate::id::Token;
+use crate::path::RelPath;
+
+#[expect(clippy::expect_used, reason = "made of constants and hexadecimal digits")]
+fn own(path: String) -> RelPath {
+    RelPath::parse(path.into_bytes()).expect("our own names are plain")
+}
+
+/// The folder that holds all that is ours.
+pub fn folder() -> RelPath {
+    own(".highwater".into())
+}
+
+/// The root's identity.
+pub fn root_file() -> RelPath {
+    own(".highwater/root.json".into())
+}
+
+/// The folder of the agents' generations.
+pub fn agents() -> RelPath {
+    own(".highwater/agents".into())
+}
+
+/// One agent's generation.
+pub fn agent_file(agent: &Token) -> RelPath {
+    own(format!(".highwater/agents/{agent}.json"))
+}
+
+/// The folder of all staging folders.
+pub fn stages() -> RelPath {
+    own(".highwater/stage".into())
+}
+
+/// The folder where one agent stages.
+pub fn stage(agent: &Token) -> RelPath {
+    own(format!(".highwater/stage/{agent}"))
+}
+
+/// A file being written.
+pub fn staged(agent: &Token, token: &Token) -> RelPath {
+    own(format!(".highwater/stage/{agent}/{token}"))
+}
+
+/// A file being written beside its target.
+pub fn staged_beside(target: &RelPath, token: &Token) -> RelPath {
+    let folder = target.parent().unwrap_or_default();
+    folder.join_path(&own(format!(".highwater-{token}")))
+}
+
+/// The folder of all trash.
+pub fn trash() -> RelPath {
+    own(".highwater/trash".into())
+}
+
+/// The trash of one round. `round` is a name we made: letters, digits, dashes.
+pub fn trash_of(round: &str) -> RelPath {
+    own(format!(".highwater/trash/{round}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_of_ours_is_recognised_as_ours() {
+        let token = Token::parse("00112233445566778899aabbccddeeff").unwrap();
+        let target = RelPath::parse(&b"a/b"[..]).unwrap();
+        for path in [
+            folder(),
+            root_file(),
+            agent_file(&token),
+            staged(&token, &token),
+            staged_beside(&target, &token),
+            trash_of("20260101T000000Z-1"),
+        ] {
+            assert!(path.is_own(), "{path}");
+        }
+        assert_eq!(staged_beside(&target, &token).parent(), Some(RelPath::parse(&b"a"[..]).unwrap()));
+    }
+}
