@@ -7,5 +7,6 @@ pub mod error;
 pub mod hash;
 pub mod id;
 pub mod monitor;
+pub mod outcome;
 pub mod path;
 pub mod tree;
