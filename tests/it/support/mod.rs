@@ -1,0 +1,5 @@
+//! What tests need of the outside world.
+#![allow(dead_code, reason = "what one feature's tests leave unused, another's need")]
+
+pub mod account;
+pub mod sshd;
