@@ -10,3 +10,4 @@ pub mod monitor;
 pub mod outcome;
 pub mod path;
 pub mod tree;
+pub mod units;
