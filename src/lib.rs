@@ -6,6 +6,7 @@ pub mod entry;
 pub mod error;
 pub mod hash;
 pub mod id;
+pub mod local;
 pub mod monitor;
 pub mod outcome;
 pub mod path;
