@@ -388,8 +388,8 @@ mod tests {
 
     #[test]
     fn a_rename_that_must_not_replace_does_not() {
-        let (_outer, rooted) = populated(Links::Never);
-        std::fs::create_dir(_outer.path().join("root/dir2")).unwrap();
+        let (outer, rooted) = populated(Links::Never);
+        std::fs::create_dir(outer.path().join("root/dir2")).unwrap();
         let flagged = |from: &str, to: &str| rooted.rename_noreplace(&rel(from), &rel(to));
         let unflagged = |from: &str, to: &str| {
             let (from, to) = (rel(from), rel(to));
@@ -401,7 +401,8 @@ mod tests {
             let (from, to) = (rooted.place(&from).unwrap(), rooted.place(&to).unwrap());
             rename_after_look(&from, &to).map_err(io::Error::from)
         };
-        let ways: [&dyn Fn(&str, &str) -> io::Result<()>; 3] = [&flagged, &unflagged, &looked];
+        type Way<'a> = &'a dyn Fn(&str, &str) -> io::Result<()>;
+        let ways: [Way; 3] = [&flagged, &unflagged, &looked];
         for way in ways {
             for (from, to) in [("a", "b"), ("a", "dir"), ("dir", "a"), ("dir", "dir2"), ("out", "a")] {
                 assert_eq!(errno(way(from, to)), Errno::EXIST, "{from} to {to}");
