@@ -10,6 +10,6 @@ pub mod local;
 pub mod monitor;
 pub mod outcome;
 pub mod path;
-pub mod remote;
+pub mod report;
 pub mod tree;
 pub mod units;
