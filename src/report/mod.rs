@@ -4,6 +4,8 @@
 //! [`Monitor`](crate::monitor::Monitor); the engine is never asked. Printing is `cli::show`'s.
 
 pub mod document;
+pub mod log;
+pub mod progress;
 pub mod summary;
 
 use crate::path::escape;

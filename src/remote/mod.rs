@@ -1,4 +1,0 @@
-//! The far side: SFTP over SSH.
-
-pub mod dialect;
-pub mod stream;
