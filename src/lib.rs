@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod entry;
 pub mod error;
+pub mod filter;
 pub mod hash;
 pub mod id;
 pub mod local;

@@ -1,3 +1,4 @@
 //! One test binary; a module per feature.
 
+mod filter;
 mod support;
