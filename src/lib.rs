@@ -11,6 +11,7 @@ pub mod local;
 pub mod monitor;
 pub mod outcome;
 pub mod path;
+pub mod remote;
 pub mod report;
 pub mod tree;
 pub mod units;

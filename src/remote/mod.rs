@@ -1,0 +1,4 @@
+//! The far side: SFTP over SSH.
+
+pub mod dialect;
+pub mod stream;

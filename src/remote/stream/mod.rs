@@ -1,0 +1,175 @@
+//! The AsyncRead/AsyncWrite shell round [`super::dialect`]: stands between an SSH channel and russh-sftp.
+//!
+//! Whoever reads and writes a [`DialectStream`] is russh-sftp, what it wraps is the stranger's stream. Packets
+//! that need no change go through without being kept; each packet goes out in one write, as every
+//! write is a channel message of its own in russh.
+//!
+//! Writing does as `write_all` needs it: bytes count as written when all that came of them was handed
+//! to the outer stream, so nothing waits for a flush. A write that was pending is to be repeated with
+//! the same bytes, as russh's own channel wants it too.
+
+mod incoming;
+mod outgoing;
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use self::incoming::Incoming;
+use self::outgoing::Outgoing;
+use super::dialect::{Dialect, FrameError, FrameLimits, refusal};
+
+/// An SFTP stream whose inner side speaks as russh-sftp does, whatever the outer side speaks.
+///
+/// A bad packet, from either side, is one `InvalidData` error whose source is the [`FrameError`]; after
+/// it reading finds the end and writing a broken pipe. russh-sftp only logs it: see [`fault`](Self::fault).
+#[derive(Debug)]
+pub struct DialectStream<S> {
+    stream: S,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    answers_bad_requests: bool,
+    state: State,
+    fault: Fault,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Open,
+    /// A bad packet came in; the refusal is on its way out, then the error is told.
+    Refusing(FrameError),
+    Ended,
+}
+
+/// The bad packet that ended a [`DialectStream`], once there was one. Clones see the same.
+#[derive(Debug, Clone, Default)]
+pub struct Fault(Arc<OnceLock<FrameError>>);
+
+impl Fault {
+    /// What was wrong with the packet.
+    pub fn get(&self) -> Option<FrameError> {
+        self.0.get().copied()
+    }
+
+    fn set(&self, error: FrameError) {
+        self.0.get_or_init(|| error); // the first one ended the stream
+    }
+}
+
+/// What ends a read or a write.
+#[derive(Debug)]
+enum Trouble {
+    Io(io::Error),
+    Frame(FrameError),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Trouble::Io(error)
+    }
+}
+
+impl From<FrameError> for Trouble {
+    fn from(error: FrameError) -> Self {
+        Trouble::Frame(error)
+    }
+}
+
+impl<S> DialectStream<S> {
+    /// For our russh-sftp client; `stream` leads to a strange server.
+    pub fn for_client(stream: S, limits: FrameLimits) -> Self {
+        let (incoming, outgoing) = (Dialect::replies_in(limits), Dialect::requests_out(limits));
+        Self::new(stream, incoming, outgoing, false)
+    }
+
+    /// For our russh-sftp server; `stream` leads to a strange client. A bad request is answered with
+    /// BAD_MESSAGE and its own id before the stream ends.
+    pub fn for_server(stream: S, limits: FrameLimits) -> Self {
+        let (incoming, outgoing) = (Dialect::requests_in(limits), Dialect::replies_out(limits));
+        Self::new(stream, incoming, outgoing, true)
+    }
+
+    fn new(stream: S, incoming: Dialect, outgoing: Dialect, answers_bad_requests: bool) -> Self {
+        Self {
+            stream,
+            incoming: Incoming::new(incoming),
+            outgoing: Outgoing::new(outgoing),
+            answers_bad_requests,
+            state: State::Open,
+            fault: Fault::default(),
+        }
+    }
+
+    /// Tells, also when the stream itself was given away, which bad packet ended it.
+    pub fn fault(&self) -> Fault {
+        self.fault.clone()
+    }
+
+    /// A bad packet came in: nothing more is taken from the stranger.
+    fn refuse(&mut self, error: FrameError) {
+        self.fault.set(error);
+        self.state = State::Refusing(error);
+        if let Some(id) = self.incoming.request_id().filter(|_| self.answers_bad_requests) {
+            self.outgoing.queue(&refusal(id, &error));
+        }
+    }
+
+    /// A bad packet was to go out: none of it went.
+    fn fail(&mut self, error: FrameError) -> io::Error {
+        self.fault.set(error);
+        self.state = State::Ended;
+        invalid(error)
+    }
+}
+
+fn invalid(error: FrameError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let State::Open = this.state {
+            match ready!(this.incoming.poll_read(&mut this.stream, cx, buf)) {
+                Ok(()) => return Poll::Ready(Ok(())),
+                Err(Trouble::Io(error)) => return Poll::Ready(Err(error)),
+                Err(Trouble::Frame(error)) => this.refuse(error),
+            }
+        }
+        let State::Refusing(error) = this.state else { return Poll::Ready(Ok(())) };
+        // Whether the stranger still takes the refusal changes nothing: the bad packet is what is told.
+        let _ = ready!(this.outgoing.poll_drain(&mut this.stream, cx));
+        this.state = State::Ended;
+        Poll::Ready(Err(invalid(error)))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DialectStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let State::Open = this.state else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let written = ready!(this.outgoing.poll_write(&mut this.stream, cx, buf));
+        Poll::Ready(written.map_err(|trouble| match trouble {
+            Trouble::Io(error) => error,
+            Trouble::Frame(error) => this.fail(error),
+        }))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.outgoing.poll_drain(&mut this.stream, cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.outgoing.poll_drain(&mut this.stream, cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests;
