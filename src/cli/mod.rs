@@ -1,0 +1,3 @@
+//! The command line: what was typed, what it means, and the only place that prints.
+
+pub mod ends;
