@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod entry;
 pub mod error;
 pub mod filter;

@@ -1,0 +1,378 @@
+//! The valid configuration: what the rest of the crate sees. Every default is filled in, every name that
+//! is referred to exists. Knows nothing of YAML, files or mistakes.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::filter::Filter;
+use crate::hash::Level;
+use crate::outcome::Mode;
+use crate::path::{LocalRoot, RemoteRoot, escape};
+use crate::units::{Percent, Rate};
+
+/// All that a configuration says.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The servers, in the order of the file.
+    pub servers: Vec<Server>,
+    /// The jobs, in the order of the file.
+    pub jobs: Vec<Job>,
+    /// Whom to tell, in the order of the file.
+    pub notify: Vec<Target>,
+}
+
+impl Config {
+    /// The server of this name.
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// The job of this name.
+    pub fn job(&self, name: &str) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.name == name)
+    }
+}
+
+/// A named SFTP account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// What jobs and command lines call it: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// A host name, an address, or an alias of `~/.ssh/config`.
+    pub host: String,
+    /// The port; `None` means what ssh_config says of the host, else 22.
+    pub port: Option<NonZeroU16>,
+    /// Whom to log in as; `None` means what ssh_config says, else whoever runs us.
+    pub user: Option<String>,
+    /// How to log in.
+    pub auth: Auth,
+    /// The keys that the host may show; any one is enough. Empty: those that were pinned before.
+    pub host_keys: Vec<Fingerprint>,
+}
+
+/// How to log in. What is given here is tried before what ssh_config names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// Private keys, in the order in which they are offered.
+    pub keys: Vec<Secret>,
+    /// What unlocks them.
+    pub passphrase: Option<Secret>,
+    /// The account's password, also for keyboard-interactive login.
+    pub password: Option<Secret>,
+    /// Whether the running ssh-agent is asked. Default yes.
+    pub agent: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { keys: Vec::new(), passphrase: None, password: None, agent: true }
+    }
+}
+
+/// Where a secret is to be had; never the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// The value of an environment variable.
+    Env(String),
+    /// The content of a file, which must be 0600; for a key the key file. Absolute.
+    File(PathBuf),
+    /// What a command prints: program and arguments, no shell.
+    Command(Vec<String>),
+    /// A systemd credential: a file of this name in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+}
+
+/// The reference as the configuration writes it, escaped for people.
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Secret::Env(name) => format!("env:{name}"),
+            Secret::File(path) => format!("file:{}", path.display()),
+            Secret::Command(words) => format!("cmd:{}", words.join(" ")),
+            Secret::Credential(name) => format!("credential:{name}"),
+        };
+        f.write_str(&escape(text.as_bytes()))
+    }
+}
+
+/// The SHA-256 fingerprint of a host key, as `ssh-keygen -l` prints it: `SHA256:` and 43 characters of
+/// base64 without padding.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// Takes a fingerprint, with or without the padding that some tools print. Says what else it looks like.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let Some(digest) = text.strip_prefix("SHA256:") else {
+            return Err(what_else(text).into());
+        };
+        let digest = digest.strip_suffix('=').unwrap_or(digest);
+        let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+        // 32 bytes are 42 characters of 6 bits and one of 4: its last two bits are 0.
+        let ends_well = digest.ends_with(|c: char| "AEIMQUYcgkosw048".contains(c));
+        if digest.len() != 43 || !digest.bytes().all(in_alphabet) || !ends_well {
+            return Err("a SHA256 fingerprint has 43 characters of base64 after \"SHA256:\"".into());
+        }
+        Ok(Self(format!("SHA256:{digest}")))
+    }
+
+    /// The fingerprint with `SHA256:` before it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn what_else(text: &str) -> &'static str {
+    let is_hex_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit());
+    if text.starts_with("MD5:") || text.split(':').count() == 16 && text.split(':').all(is_hex_pair) {
+        "this is an MD5 fingerprint, which can be forged; use the one that begins with \"SHA256:\""
+    } else if text.starts_with("ssh-") || text.starts_with("ecdsa-") || text.starts_with("AAAA") {
+        "this is a public key; use its fingerprint, which begins with \"SHA256:\""
+    } else {
+        "a fingerprint begins with \"SHA256:\""
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A named task.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its name: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Which way it carries.
+    pub mode: Mode,
+    /// The near side.
+    pub local: LocalRoot,
+    /// The name of the server; [`Config::server`] has it.
+    pub server: String,
+    /// The folder on it.
+    pub remote: RemoteRoot,
+    /// When the daemon starts rounds by the clock.
+    pub schedule: Option<Schedule>,
+    /// When the daemon starts rounds because something changed.
+    pub watch: Option<Watch>,
+    /// What is carried at all.
+    pub filter: Filter,
+    /// Whether a delete at the source is followed.
+    pub delete: bool,
+    /// How many deletes need a person.
+    pub max_delete: MaxDelete,
+    /// How long the trash keeps things; `None`: there is no trash.
+    pub trash: Option<Duration>,
+    /// How often a push looks at the far side though nothing changed here; `None`: never.
+    pub audit: Option<Duration>,
+    /// Whether what was carried is forced to the disk before it counts as done.
+    pub durable: bool,
+    /// What is proved of each file.
+    pub verify: Level,
+    /// How fast file content may cross.
+    pub bandwidth: Bandwidth,
+    /// How long a lost connection is tried again within a round; zero: not at all.
+    pub retry_for: Duration,
+    /// How old a far file must be before a pull takes it at the first look.
+    pub settle: Duration,
+    /// What is run around a round.
+    pub hooks: Hooks,
+    /// The names of those who are told; [`Config::notify`] has them.
+    pub notify: Vec<String>,
+}
+
+impl Job {
+    /// What of this job only the daemon does.
+    pub fn needs_daemon(&self) -> Vec<&'static str> {
+        let parts = [
+            (self.schedule.is_some(), "schedule"),
+            (self.watch.is_some(), "watch"),
+            (self.hooks != Hooks::default(), "hooks"),
+            (!self.notify.is_empty(), "notify"),
+            (!self.bandwidth.slots.is_empty(), "the bandwidth timetable"),
+        ];
+        parts.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name).collect()
+    }
+}
+
+/// When rounds start by the clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// The moments.
+    pub when: When,
+    /// Each round starts up to this much later, by chance.
+    pub jitter: Duration,
+    /// What happens to a moment that passed while nobody was there.
+    pub missed: Missed,
+}
+
+/// The moments of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// Five fields of cron, already checked.
+    Cron {
+        /// The fields as written.
+        fields: String,
+        /// A time zone that this system knows, as `Europe/Berlin`; `None`: the system's own.
+        zone: Option<String>,
+    },
+    /// So long after the start of the last one. Not zero.
+    Every(Duration),
+}
+
+/// What happens to a moment of a schedule that passed while nobody was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missed {
+    /// One round as soon as somebody is, for however many were missed.
+    Run,
+    /// Nothing until the next.
+    Skip,
+}
+
+/// When rounds start because something changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watch {
+    /// How long a path must be quiet.
+    pub settle: Duration,
+    /// How often everything is looked at all the same; `None`: never.
+    pub rescan: Option<Duration>,
+}
+
+/// How many deletes within 24 hours need a person. The lesser limit counts; without any, none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxDelete {
+    /// So many files.
+    pub count: Option<u64>,
+    /// Such a share of the largest base.
+    pub share: Option<Percent>,
+}
+
+impl Default for MaxDelete {
+    fn default() -> Self {
+        Self { count: Some(1_000), share: Some(Percent::whole(10)) }
+    }
+}
+
+/// How fast file content may cross, by the time of the week.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bandwidth {
+    /// The first one that contains the moment counts.
+    pub slots: Vec<Slot>,
+    /// At all other times.
+    pub otherwise: Rate,
+}
+
+impl Bandwidth {
+    /// The rate on a day of the week (0 is Monday) at a minute of the day (0 to 1,439), local time.
+    pub fn at(&self, weekday: u8, minute: u16) -> Rate {
+        let slot = self.slots.iter().find(|slot| slot.contains(weekday, minute));
+        slot.map_or(self.otherwise, |slot| slot.rate)
+    }
+}
+
+/// A time of the week and its rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The days on which it begins; Monday first.
+    pub days: [bool; 7],
+    /// The minute of the day at which it begins.
+    pub from: u16,
+    /// The minute at which it ends, not included, up to 1,440; not after `from` means on the next day.
+    pub until: u16,
+    /// The rate meanwhile.
+    pub rate: Rate,
+}
+
+impl Slot {
+    fn contains(&self, weekday: u8, minute: u16) -> bool {
+        let is_day = |day: u8| self.days[usize::from(day % 7)];
+        if self.from < self.until {
+            return is_day(weekday) && (self.from..self.until).contains(&minute);
+        }
+        is_day(weekday) && minute >= self.from || is_day(weekday + 6) && minute < self.until
+    }
+}
+
+/// What is run around a round: each a program and its arguments, no shell.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hooks {
+    /// Before it; if one fails there is no round.
+    pub before: Vec<Vec<String>>,
+    /// After one without problems.
+    pub after_success: Vec<Vec<String>>,
+    /// After any other.
+    pub after_failure: Vec<Vec<String>>,
+}
+
+/// Somebody to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What jobs call it.
+    pub name: String,
+    /// How they are told.
+    pub way: Way,
+    /// Of what; empty: of failures.
+    pub on: Vec<String>,
+    /// How often the same thing is told again; `None`: once.
+    pub repeat: Option<Duration>,
+}
+
+/// How somebody is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A program and its arguments.
+    Command(Vec<String>),
+    /// A URL that is posted to.
+    Webhook(String),
+    /// Mail addresses.
+    Email(Vec<String>),
+    /// A URL that is pinged.
+    Healthchecks(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "uNiVztksCsDhcc0u9e8BrrJXVGDiP1DcF7wYA3HZuUs";
+
+    #[test]
+    fn fingerprints_as_ssh_keygen_prints_them() {
+        let expected = format!("SHA256:{DIGEST}");
+        assert_eq!(Fingerprint::parse(&expected).unwrap().as_str(), expected);
+        assert_eq!(Fingerprint::parse(&format!("{expected}=")).unwrap().as_str(), expected);
+        let check = |text: &str, why: &str| {
+            let error = Fingerprint::parse(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        };
+        check("SHA256:…", "43 characters");
+        check(&format!("SHA256:{}", &DIGEST[1..]), "43 characters");
+        check(&format!("SHA256:{}t", &DIGEST[..42]), "43 characters");
+        check(DIGEST, "begins with");
+        check("MD5:16:27:ac", "MD5");
+        check("16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48", "MD5");
+        check("ssh-ed25519 AAAAC3Nz", "public key");
+    }
+
+    #[test]
+    fn the_first_slot_that_contains_the_moment_counts() {
+        let rate = |text: &str| text.parse::<Rate>().unwrap();
+        let workdays = [true, true, true, true, true, false, false];
+        let day = Slot { days: workdays, from: 8 * 60, until: 18 * 60, rate: rate("2MiB/s") };
+        let night = Slot { days: workdays, from: 22 * 60, until: 6 * 60, rate: rate("9MiB/s") };
+        let bandwidth = Bandwidth { slots: vec![day, night], otherwise: rate("5MiB/s") };
+        let check = |weekday, hour: u16, expected: &str| {
+            assert_eq!(bandwidth.at(weekday, hour * 60), rate(expected), "{weekday} {hour}");
+        };
+        check(0, 8, "2MiB/s");
+        check(0, 18, "5MiB/s");
+        check(4, 23, "9MiB/s");
+        check(5, 5, "9MiB/s");
+        check(5, 23, "5MiB/s");
+        check(0, 5, "5MiB/s");
+        check(6, 12, "5MiB/s");
+    }
+}
