@@ -1,4 +1,5 @@
 //! One test binary; a module per feature.
 
+mod dialect;
 mod filter;
 mod support;

@@ -24,8 +24,9 @@ use super::dialect::{Dialect, FrameError, FrameLimits, refusal};
 
 /// An SFTP stream whose inner side speaks as russh-sftp does, whatever the outer side speaks.
 ///
-/// A bad packet, from either side, is one `InvalidData` error whose source is the [`FrameError`]; after
-/// it reading finds the end and writing a broken pipe. russh-sftp only logs it: see [`fault`](Self::fault).
+/// A bad packet, from either side, is one `InvalidData` error whose source is the [`FrameError`]. russh-sftp
+/// only logs it: see [`fault`](Self::fault). After it, or an error of the outer stream while reading,
+/// reading finds the end and writing a broken pipe.
 #[derive(Debug)]
 pub struct DialectStream<S> {
     stream: S,
@@ -135,7 +136,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
         if let State::Open = this.state {
             match ready!(this.incoming.poll_read(&mut this.stream, cx, buf)) {
                 Ok(()) => return Poll::Ready(Ok(())),
-                Err(Trouble::Io(error)) => return Poll::Ready(Err(error)),
+                // russh-sftp's server would read on after an error, for ever.
+                Err(Trouble::Io(error)) => {
+                    this.state = State::Ended;
+                    return Poll::Ready(Err(error));
+                }
                 Err(Trouble::Frame(error)) => this.refuse(error),
             }
         }

@@ -271,6 +271,7 @@ fn an_end_inside_a_packet_is_an_error() {
         let mut stream = DialectStream::for_client(Stranger::new(says, &[WHOLE]), LIMITS);
         let end = block_on(read_all(&mut stream, &[WHOLE]));
         assert_eq!(end.map(|all| all.len()).map_err(|error| error.kind()), expected);
+        assert_eq!(block_on(read_all(&mut stream, &[WHOLE])).unwrap(), b"");
     };
     let handle = packet(102, &[&string(ODD)]);
     check(b"", Ok(0));
