@@ -1,0 +1,629 @@
+//! [`Tree`] over SFTP requests, pipelined.
+//!
+//! Several channels ("lanes") of one connection serve one tree; a file belongs to one lane while it is
+//! open, names are served by any. Nothing here retries: an operation whose outcome is unknown ends the
+//! tree, and whoever connects again looks before acting.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+use futures_util::future::{join, join4};
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::abilities::{Abilities, Can, Known, LinkOrder};
+use super::dialect;
+use super::lane::{Announced, Lane};
+use super::open_file::{FarSource, FarStaged, Handle, read_fully, request_read};
+use super::status::{is_end, kind_of, to_error};
+use crate::entry::{Kind, Listing, Meta, Stat, Time};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::path::{RelPath, RemoteRoot, escape, from_wire, to_wire};
+use crate::tree::{Traits, Tree, Whole};
+
+/// Names that one folder may have before its listing is refused instead of believed.
+const MOST_NAMES: usize = 4_000_000;
+
+/// Bytes of names that one folder may have.
+const MOST_NAME_BYTES: usize = 512 << 20;
+
+/// A folder on an SFTP server.
+pub struct SftpTree {
+    root: RemoteRoot,
+    lanes: RwLock<Vec<Arc<Lane>>>,
+    turn: AtomicUsize,
+    pub(super) abilities: Arc<Abilities>,
+}
+
+impl SftpTree {
+    /// Starts SFTP on a first channel. `ident` is the server's SSH identification, `remembered` what an
+    /// earlier connection learned of it.
+    pub async fn open<S>(stream: S, root: RemoteRoot, ident: &str, remembered: Known) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let lane = Lane::open(stream).await?;
+        let abilities = Abilities::new(remembered, &lane.announced, ident);
+        Ok(Self {
+            root,
+            lanes: RwLock::new(vec![Arc::new(lane)]),
+            turn: AtomicUsize::new(0),
+            abilities: Arc::new(abilities),
+        })
+    }
+
+    /// Adds another channel of the same connection.
+    pub async fn widen<S>(&self, stream: S) -> Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let lane = Arc::new(Lane::open(stream).await?);
+        self.lanes.write().unwrap_or_else(|e| e.into_inner()).push(lane);
+        Ok(())
+    }
+
+    /// What is known of the server by now.
+    pub fn known(&self) -> Known {
+        self.abilities.known()
+    }
+
+    /// What the server announced.
+    pub fn announced(&self) -> Announced {
+        self.first_lane().announced.clone()
+    }
+
+    /// The root as it was given.
+    pub fn root(&self) -> &RemoteRoot {
+        &self.root
+    }
+
+    /// The absolute path of the root as the server resolves it (REALPATH).
+    pub async fn real_root(&self) -> Result<Vec<u8>> {
+        let root = self.root.join(&RelPath::root());
+        let reply = self.first_lane().session.realpath(to_wire(&root)).await;
+        let names = reply.map_err(|e| to_error("resolve the folder", &root, &e))?;
+        let first = names.files.first().map(|f| from_wire(&f.filename));
+        first.ok_or_else(|| {
+            Error::new(ErrorKind::Protocol, "resolve the folder", escape(&root))
+                .detail("the server answered without a name")
+        })
+    }
+
+    fn first_lane(&self) -> Arc<Lane> {
+        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
+        lanes[0].clone()
+    }
+
+    fn lane(&self) -> Arc<Lane> {
+        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        lanes[turn % lanes.len()].clone()
+    }
+
+    fn at(&self, path: &RelPath) -> Vec<u8> {
+        self.root.join(path)
+    }
+
+    async fn lstat_at(&self, lane: &Lane, wire_path: &[u8]) -> Result<Option<Stat>> {
+        match lane.session.lstat(to_wire(wire_path)).await {
+            Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
+            Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(to_error("look at", wire_path, &e)),
+        }
+    }
+
+    /// FAILURE tells nothing: look whether the name is taken or the disk is full.
+    async fn explain(&self, lane: &Lane, wire_path: &[u8], error: Error) -> Error {
+        if error.kind() != ErrorKind::Failed {
+            return error;
+        }
+        if let Ok(Some(_)) = self.lstat_at(lane, wire_path).await {
+            return Error::new(ErrorKind::Exists, error.operation(), escape(wire_path))
+                .detail("something stands there already");
+        }
+        self.explain_space(error).await
+    }
+
+    /// FAILURE on a write may mean that the disk is full, which SFTP version 3 has no code for.
+    pub(super) async fn explain_space(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Failed {
+            return error;
+        }
+        match self.free_bytes().await {
+            Ok(Some(free)) if free < FULL_BELOW_BYTES => {
+                Error::new(ErrorKind::NoSpace, error.operation(), error.subject())
+                    .detail(format!("no room on the far side ({free} bytes are free)"))
+                    .hint("Make room there or shorten what is kept in its trash.")
+            }
+            _ => error,
+        }
+    }
+
+    async fn open_handle(
+        &self,
+        lane: Arc<Lane>,
+        path: &RelPath,
+        flags: OpenFlags,
+        operation: &'static str,
+    ) -> Result<Handle> {
+        let wire_path = self.at(path);
+        let permit = lane.handles.clone().acquire_owned().await.map_err(|_| closed(&wire_path))?;
+        let attrs = FileAttributes {
+            permissions: flags.contains(OpenFlags::CREATE).then_some(0o600),
+            ..FileAttributes::default()
+        };
+        match lane.session.open(to_wire(&wire_path), flags, attrs).await {
+            Ok(reply) => Ok(Handle::new(lane, reply.handle, wire_path, permit)),
+            Err(e) => Err(to_error(operation, &wire_path, &e)),
+        }
+    }
+
+    async fn read_names(&self, lane: &Lane, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
+        let fail = |e: SftpError| to_error("list the folder", wire_path, &e);
+        let _permit = lane.handles.acquire().await.map_err(|_| closed(wire_path))?;
+        let handle = lane.session.opendir(to_wire(wire_path)).await.map_err(fail)?.handle;
+        let names = collect_names(lane, &handle, wire_path).await;
+        if let Err(e) = lane.session.close(handle).await {
+            tracing::debug!("closing a listing: {e}");
+        }
+        names
+    }
+
+    /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
+    async fn rename_onto_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let lane = self.lane();
+        if self.lstat_at(&lane, to).await?.is_some() {
+            return Err(Error::new(ErrorKind::Exists, "rename to", escape(to))
+                .detail("something stands there already"));
+        }
+        self.rename_plainly(&lane, from, to).await
+    }
+
+    async fn rename_plainly(&self, lane: &Lane, from: &[u8], to: &[u8]) -> Result<()> {
+        let reply = lane.session.rename(to_wire(from), to_wire(to)).await;
+        reply.map(drop).map_err(|e| to_error("rename to", to, &e))
+    }
+
+    /// `posix-rename@openssh.com`, tried even where it was not announced (paramiko's server has it so).
+    async fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<bool> {
+        if !self.known().posix_rename.may() {
+            return Ok(false);
+        }
+        let mut payload = Vec::with_capacity(from.len() + to.len() + 8);
+        dialect::put_string(&mut payload, from);
+        dialect::put_string(&mut payload, to);
+        match self.lane().command("posix-rename@openssh.com", payload).await {
+            Ok(()) => {
+                self.abilities.learn(|k| k.posix_rename = Can::Yes);
+                Ok(true)
+            }
+            Err(e) if kind_of(&e) == ErrorKind::Unsupported => {
+                self.abilities.learn(|k| k.posix_rename = Can::No);
+                Ok(false)
+            }
+            Err(e) => Err(to_error("rename to", to, &e)),
+        }
+    }
+
+    /// Where nothing renames over an existing name: move the old one aside, place, drop the old one.
+    /// A crash in between leaves the old version beside its place under a name of ours; the next round
+    /// sees the target missing and places again.
+    async fn replace_by_detour(&self, staged: &RelPath, target: &RelPath) -> Result<()> {
+        let (from, to) = (self.at(staged), self.at(target));
+        let lane = self.lane();
+        if self.lstat_at(&lane, &to).await?.is_none() {
+            return self.rename_plainly(&lane, &from, &to).await;
+        }
+        let aside = self.at(&aside_of(staged, target));
+        self.rename_plainly(&lane, &to, &aside).await?;
+        if let Err(error) = self.rename_plainly(&lane, &from, &to).await {
+            if error.kind().loses_connection() {
+                return Err(error);
+            }
+            self.rename_plainly(&lane, &aside, &to).await?;
+            return Err(error);
+        }
+        let reply = lane.session.remove(to_wire(&aside)).await;
+        reply.map(drop).map_err(|e| to_error("remove", &aside, &e))
+    }
+
+    async fn refuse_folder(&self, target: &RelPath) -> Result<()> {
+        match self.stat(target).await? {
+            Some(stat) if stat.kind == Kind::Dir => {
+                Err(Error::new(ErrorKind::Exists, "place a file at", escape(&self.at(target)))
+                    .detail("a folder stands there"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a link with the names in this order.
+    async fn symlink(&self, order: LinkOrder, link: &[u8], target: &[u8]) -> Result<(), SftpError> {
+        let (first, second) = match order {
+            LinkOrder::Draft => (link, target),
+            _ => (target, link),
+        };
+        self.lane().session.symlink(to_wire(first), to_wire(second)).await.map(drop)
+    }
+
+    /// Finds out which way round this server takes SYMLINK's names, with both of them in our own
+    /// folder, so that the wrong order does no harm either.
+    async fn link_order(&self, link: &RelPath) -> Result<LinkOrder> {
+        let known = self.known().link_order;
+        if known != LinkOrder::Unknown {
+            return Ok(known);
+        }
+        let folder = link.parent().unwrap_or_default();
+        let name = |tail: &str| -> Result<RelPath> {
+            let own = link.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+            let name = crate::path::Name::new([b".highwater-", own.as_slice(), tail.as_bytes()].concat())
+                .map_err(|e| Error::new(ErrorKind::Internal, "name a probe in", &folder).because(e))?;
+            Ok(folder.join(&name))
+        };
+        let (one, two) = (self.at(&name("-1")?), self.at(&name("-2")?));
+        let order = match self.symlink(LinkOrder::Openssh, &one, &two).await {
+            Ok(()) => self.link_made_at(&one, &two).await?,
+            Err(e) if kind_of(&e) == ErrorKind::Unsupported => LinkOrder::None,
+            Err(e) => return Err(to_error("make a link", &one, &e)),
+        };
+        self.abilities.learn(|k| k.link_order = order);
+        Ok(order)
+    }
+
+    async fn link_made_at(&self, one: &[u8], two: &[u8]) -> Result<LinkOrder> {
+        let lane = self.lane();
+        let order = match (self.lstat_at(&lane, one).await?, self.lstat_at(&lane, two).await?) {
+            (Some(_), _) => LinkOrder::Openssh,
+            (None, Some(_)) => LinkOrder::Draft,
+            (None, None) => LinkOrder::None,
+        };
+        let made = if order == LinkOrder::Draft { two } else { one };
+        if order != LinkOrder::None {
+            lane.session.remove(to_wire(made)).await.map_err(|e| to_error("remove", made, &e))?;
+        }
+        Ok(order)
+    }
+
+    /// Sets metadata without following a link: by `lsetstat`, else by SETSTAT after a look.
+    async fn set_attrs(&self, lane: &Lane, wire_path: &[u8], kind: Kind, meta: &Meta) -> Result<()> {
+        let attrs = attrs_of(meta);
+        if self.known().lsetstat == Can::Yes {
+            let mut payload = Vec::with_capacity(wire_path.len() + 20);
+            dialect::put_string(&mut payload, wire_path);
+            put_attrs(&mut payload, &attrs);
+            match lane.command("lsetstat@openssh.com", payload).await {
+                Ok(()) => return Ok(()),
+                Err(e) if kind_of(&e).loses_connection() => {
+                    return Err(to_error("set the mode and time of", wire_path, &e));
+                }
+                Err(_) => {} // some kernels cannot without following; SETSTAT tells the real reason
+            }
+        }
+        let now = self.lstat_at(lane, wire_path).await?;
+        if now.map(|s| s.kind) != Some(kind) {
+            return Err(Error::new(ErrorKind::Stale, "set the mode and time of", escape(wire_path))
+                .detail(format!("it is no {} any more", kind.describe())));
+        }
+        let reply = lane.session.setstat(to_wire(wire_path), attrs).await;
+        reply.map(drop).map_err(|e| to_error("set the mode and time of", wire_path, &e))
+    }
+
+    async fn sync_handle(&self, handle: &Handle) -> Result<bool> {
+        match handle.fsync().await {
+            Ok(()) => {
+                self.abilities.learn(|k| k.fsync_dir = Can::Yes);
+                Ok(true)
+            }
+            Err(e) if kind_of(&e).loses_connection() => Err(handle.error("make durable", &e)),
+            Err(_) => {
+                self.abilities.learn(|k| k.fsync_dir = Can::No);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Less room than this explains a FAILURE that nothing else explains.
+const FULL_BELOW_BYTES: u64 = 1 << 20;
+
+impl Tree for SftpTree {
+    type Source = FarSource;
+    type Staged = FarStaged;
+
+    async fn make_root(&self) -> Result<()> {
+        let lane = self.first_lane();
+        let mut last = Ok(());
+        for prefix in self.root.prefixes() {
+            let reply = lane.session.mkdir(to_wire(&prefix), FileAttributes::empty()).await;
+            last = reply.map(drop).map_err(|e| to_error("make the folder", &prefix, &e));
+        }
+        let root = self.at(&RelPath::root());
+        match lane.session.stat(to_wire(&root)).await {
+            Ok(reply) if stat_of(&reply.attrs).kind == Kind::Dir => Ok(()),
+            Ok(_) => Err(Error::new(ErrorKind::Exists, "use", escape(&root)).detail("it is not a folder")),
+            Err(e) => last.and(Err(to_error("look at", &root, &e))),
+        }
+    }
+
+    async fn list(&self, dir: &RelPath) -> Result<Listing> {
+        let names = self.read_names(&self.lane(), &self.at(dir)).await?;
+        Ok(Listing::from_raw(names))
+    }
+
+    async fn stat(&self, path: &RelPath) -> Result<Option<Stat>> {
+        let (lane, wire_path) = (self.lane(), self.at(path));
+        if !path.is_root() {
+            return self.lstat_at(&lane, &wire_path).await;
+        }
+        match lane.session.stat(to_wire(&wire_path)).await {
+            Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
+            Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(to_error("look at", &wire_path, &e)),
+        }
+    }
+
+    async fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
+        let wire_path = self.at(path);
+        let fail = |e: SftpError| to_error("read the link", &wire_path, &e);
+        let reply = self.lane().session.readlink(to_wire(&wire_path)).await.map_err(fail)?;
+        let first = reply.files.first().map(|f| from_wire(&f.filename));
+        first.ok_or_else(|| {
+            Error::new(ErrorKind::Protocol, "read the link", escape(&wire_path))
+                .detail("the server answered without a name")
+        })
+    }
+
+    async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
+        let lane = self.lane();
+        let handle = self.open_handle(lane.clone(), path, OpenFlags::READ, "open").await?;
+        if self.known().keeps_order != Can::Yes || limit > lane.read_bytes() {
+            let before = handle.fstat().await?;
+            let data = read_fully(&handle, 0, limit).await?;
+            return Ok(Whole { before, data, after: handle.fstat().await? }); // dropping closes
+        }
+        let _room = lane.read_room(limit).await?; // before the first is sent: nothing may come between
+        let (before, data, after, closed) =
+            join4(handle.fstat(), request_read(&handle, 0, limit), handle.fstat(), handle.close()).await;
+        let whole = Whole { before: before?, data: data?.into(), after: after? };
+        closed?;
+        Ok(whole)
+    }
+
+    async fn open(&self, path: &RelPath) -> Result<FarSource> {
+        let handle = self.open_handle(self.lane(), path, OpenFlags::READ, "open").await?;
+        Ok(FarSource::new(handle))
+    }
+
+    async fn stage(&self, path: &RelPath) -> Result<FarStaged> {
+        let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
+        let lane = self.lane();
+        match self.open_handle(lane.clone(), path, flags, "make the temporary file").await {
+            Ok(handle) => Ok(FarStaged::new(handle, self.abilities.clone(), false)),
+            Err(error) => Err(self.explain(&lane, &self.at(path), error).await),
+        }
+    }
+
+    async fn reopen(&self, path: &RelPath) -> Result<FarStaged> {
+        let flags = OpenFlags::READ | OpenFlags::WRITE;
+        let handle = self.open_handle(self.lane(), path, flags, "open the temporary file").await?;
+        Ok(FarStaged::new(handle, self.abilities.clone(), true))
+    }
+
+    async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        let (from, to) = (self.at(staged), self.at(target));
+        match self.rename_over(&from, &to).await {
+            Ok(true) => Ok(*finished),
+            Ok(false) => {
+                self.refuse_folder(target).await?;
+                self.replace_by_detour(staged, target).await?;
+                Ok(*finished)
+            }
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                self.refuse_folder(target).await?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {
+        let (lane, wire_path) = (self.first_lane(), self.at(path));
+        let attrs = FileAttributes { permissions: Some(mode & 0o777 | 0o700), ..FileAttributes::default() };
+        match lane.session.mkdir(to_wire(&wire_path), attrs).await {
+            Ok(_) => Ok(()),
+            Err(e) => {
+                let error = to_error("make the folder", &wire_path, &e);
+                Err(self.explain(&lane, &wire_path, error).await)
+            }
+        }
+    }
+
+    async fn make_link(&self, path: &RelPath, target: &[u8]) -> Result<()> {
+        let order = self.link_order(path).await?;
+        let wire_path = self.at(path);
+        if order == LinkOrder::None {
+            return Err(Error::new(ErrorKind::Unsupported, "make the link", escape(&wire_path))
+                .detail("the server has no symbolic links"));
+        }
+        match self.symlink(order, &wire_path, target).await {
+            Ok(()) => Ok(()),
+            Err(e) => {
+                let error = to_error("make the link", &wire_path, &e);
+                Err(self.explain(&self.lane(), &wire_path, error).await)
+            }
+        }
+    }
+
+    async fn set_meta(&self, path: &RelPath, kind: Kind, meta: &Meta) -> Result<Stat> {
+        let (lane, wire_path) = (self.lane(), self.at(path));
+        self.set_attrs(&lane, &wire_path, kind, meta).await?;
+        let now = self.lstat_at(&lane, &wire_path).await?;
+        now.ok_or_else(|| {
+            Error::new(ErrorKind::Stale, "set the mode and time of", escape(&wire_path))
+                .detail("it vanished meanwhile")
+        })
+    }
+
+    async fn remove_file(&self, path: &RelPath) -> Result<()> {
+        let wire_path = self.at(path);
+        let reply = self.lane().session.remove(to_wire(&wire_path)).await;
+        reply.map(drop).map_err(|e| to_error("remove", &wire_path, &e))
+    }
+
+    async fn remove_dir(&self, path: &RelPath) -> Result<()> {
+        let (lane, wire_path) = (self.lane(), self.at(path));
+        let names = self.read_names(&lane, &wire_path).await?;
+        // Some servers remove full folders (CrushFTP, seen by rclone): never leave it to them.
+        if names.iter().any(|(name, _)| !matches!(name.as_slice(), b"." | b"..")) {
+            return Err(Error::new(ErrorKind::NotEmpty, "remove the folder", escape(&wire_path))
+                .detail("it is not empty"));
+        }
+        let reply = lane.session.rmdir(to_wire(&wire_path)).await;
+        reply.map(drop).map_err(|e| to_error("remove the folder", &wire_path, &e))
+    }
+
+    async fn move_aside(&self, from: &RelPath, to: &RelPath) -> Result<()> {
+        self.rename_onto_nothing(&self.at(from), &self.at(to)).await
+    }
+
+    async fn sync_dir(&self, path: &RelPath) -> Result<bool> {
+        let known = self.known();
+        if !known.fsync.may() || !known.fsync_dir.may() {
+            return Ok(false);
+        }
+        let opened = self.open_handle(self.lane(), path, OpenFlags::READ, "open the folder").await;
+        let handle = match opened {
+            Ok(handle) => handle,
+            Err(error) if error.kind().loses_connection() => return Err(error),
+            Err(_) => {
+                self.abilities.learn(|k| k.fsync_dir = Can::No);
+                return Ok(false);
+            }
+        };
+        let synced = self.sync_handle(&handle).await?;
+        handle.close().await?;
+        Ok(synced)
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        if self.known().statvfs != Can::Yes {
+            return Ok(None);
+        }
+        let root = self.at(&RelPath::root());
+        let mut payload = Vec::with_capacity(root.len() + 4);
+        dialect::put_string(&mut payload, &root);
+        match self.lane().query("statvfs@openssh.com", payload).await {
+            Ok(reply) => Ok(free_of(&reply)),
+            Err(e) if kind_of(&e).loses_connection() => Err(to_error("ask for free space of", &root, &e)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn traits(&self) -> Traits {
+        let known = self.known();
+        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
+        Traits {
+            mtime_granularity_secs: 1,
+            keeps_mtime: known.keeps_mtime != Can::No,
+            open_files: lanes.iter().map(|lane| lane.handles.available_permits()).sum(),
+            links: known.link_order != LinkOrder::None,
+            is_far: true,
+        }
+    }
+}
+
+fn closed(wire_path: &[u8]) -> Error {
+    Error::new(ErrorKind::Disconnected, "use", escape(wire_path)).detail("the channel is closed")
+}
+
+/// Where the old version waits during a replacement without `posix-rename`: beside the target.
+fn aside_of(staged: &RelPath, target: &RelPath) -> RelPath {
+    let token = staged.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+    let folder = target.parent().unwrap_or_default();
+    let name = [b".highwater-old-", token.as_slice()].concat();
+    match crate::path::Name::new(name) {
+        Ok(name) => folder.join(&name),
+        Err(_) => staged.clone(), // cannot be: the prefix alone makes a name
+    }
+}
+
+/// READDIR to the end, two requests under way: most folders have at most 100 names, and the second
+/// reply is then the end.
+async fn collect_names(lane: &Lane, handle: &str, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
+    let mut names = Vec::new();
+    let mut bytes = 0;
+    let mut ended = false;
+    while !ended {
+        let (one, two) = join(lane.session.readdir(handle), lane.session.readdir(handle)).await;
+        for reply in [one, two] {
+            match reply {
+                Ok(reply) if reply.files.is_empty() => return Err(endless(wire_path)),
+                Ok(reply) => names.extend(reply.files.iter().map(|file| {
+                    let name = from_wire(&file.filename);
+                    bytes += name.len();
+                    (name, stat_of(&file.attrs))
+                })),
+                Err(e) if is_end(&e) => ended = true, // the other reply may still hold names
+                Err(e) => return Err(to_error("list the folder", wire_path, &e)),
+            }
+        }
+        if names.len() > MOST_NAMES || bytes > MOST_NAME_BYTES {
+            return Err(endless(wire_path));
+        }
+    }
+    Ok(names)
+}
+
+fn endless(wire_path: &[u8]) -> Error {
+    Error::new(ErrorKind::Failed, "list the folder", escape(wire_path))
+        .detail(format!("the listing has no end (more than {MOST_NAMES} names, or a reply without any)"))
+}
+
+/// What a server's attributes say. The type is in the mode (draft-ietf-secsh-filexfer-02 §5); a server
+/// that leaves it out lists things we cannot carry.
+pub(super) fn stat_of(attrs: &FileAttributes) -> Stat {
+    let mode = attrs.permissions.unwrap_or(0);
+    let kind = match mode & 0o170_000 {
+        0o100_000 => Kind::File,
+        0o040_000 => Kind::Dir,
+        0o120_000 => Kind::Link,
+        _ => Kind::Other,
+    };
+    Stat {
+        kind,
+        size: attrs.size.unwrap_or(0),
+        mtime: Time::from_secs(i64::from(attrs.mtime.unwrap_or(0))),
+        mode: mode & 0o7777,
+        ctime: None,
+        inode: None,
+    }
+}
+
+/// The attributes that carry our metadata.
+pub(super) fn attrs_of(meta: &Meta) -> FileAttributes {
+    let mtime = meta.mtime.to_sftp();
+    FileAttributes {
+        permissions: Some(meta.mode & 0o777),
+        atime: Some(mtime),
+        mtime: Some(mtime),
+        ..FileAttributes::default()
+    }
+}
+
+/// ATTRS with permissions and times, as bytes for an extension's payload.
+fn put_attrs(payload: &mut Vec<u8>, attrs: &FileAttributes) {
+    const PERMISSIONS_AND_TIMES: u32 = 0x4 | 0x8;
+    let times = attrs.mtime.unwrap_or(0);
+    for word in [PERMISSIONS_AND_TIMES, attrs.permissions.unwrap_or(0), times, times] {
+        payload.extend_from_slice(&word.to_be_bytes());
+    }
+}
+
+/// Free bytes for us: f_frsize × f_bavail of the eleven 64-bit fields (OpenSSH PROTOCOL §4.4).
+fn free_of(reply: &[u8]) -> Option<u64> {
+    let mut reader = dialect::Reader::new(reply);
+    let fields: Vec<u64> = (0..5).map_while(|_| reader.u64().ok()).collect();
+    let (fragment, available) = (fields.get(1)?, fields.get(4)?);
+    fragment.checked_mul(*available)
+}
