@@ -22,6 +22,8 @@
 //! - After an error of a kind that [loses the connection](crate::error::Kind::loses_connection), the
 //!   outcome of operations under way is unknown and the tree is of no more use.
 
+pub mod contract;
+pub mod memory;
 pub mod own;
 
 use std::future::Future;
