@@ -13,6 +13,7 @@ pub mod local;
 pub mod monitor;
 pub mod outcome;
 pub mod path;
+pub mod plan;
 pub mod remote;
 pub mod report;
 pub mod tree;

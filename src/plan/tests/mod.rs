@@ -1,0 +1,3 @@
+//! The planner's table, row by row, and its promises over random trees.
+
+mod table;
