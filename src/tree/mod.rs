@@ -23,6 +23,7 @@
 //!   outcome of operations under way is unknown and the tree is of no more use.
 
 pub mod contract;
+pub mod faulty;
 pub mod memory;
 pub mod own;
 
