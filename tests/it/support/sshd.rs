@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 use tempfile::TempDir;
 
 use super::account;
@@ -89,6 +89,8 @@ impl Sshd {
             Account::Current => account::current(),
             Account::Ordinary => account::ordinary().to_string(),
         };
+        // Orphaned sessions become our children, to be reaped by us: not every container has an init that does.
+        set_child_subreaper(Some(getpid())).expect("orphans can be taken over");
         let folder = tempfile::tempdir().expect("a temporary folder");
         set_mode(folder.path(), 0o755);
         let mut sshd = Self { folder, user, port: 0, host_keys: options.host_keys.clone(), listener: None };
@@ -206,9 +208,14 @@ impl Sshd {
     /// Cuts every connection by killing the processes that serve them; the server goes on listening.
     /// An external `sftp-server` is left to work through its queue, as after a cut in the wild.
     pub fn kill_sessions(&self) {
-        for pid in self.sessions() {
-            // A session may have ended by itself meanwhile.
-            let _ = kill_process(pid, Signal::KILL);
+        let sessions = self.sessions();
+        for &pid in &sessions {
+            let _ = kill_process(pid, Signal::KILL); // it may have ended by itself meanwhile
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while !sessions.iter().all(|&pid| is_gone(pid)) {
+            assert!(Instant::now() < deadline, "sessions of sshd do not die");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -301,7 +308,8 @@ impl Sshd {
 
     /// How many logins the server has granted.
     pub fn logins(&self) -> usize {
-        self.log().lines().filter(|line| line.starts_with("Accepted ")).count()
+        let grants = |line: &&str| line.starts_with("Accepted ") && line.contains(" ssh2");
+        self.log().lines().filter(grants).count()
     }
 
     /// A file of this server's own folder, gone with it.
@@ -346,6 +354,12 @@ fn write(path: &Path, text: &str, mode: u32) {
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("the mode can be set");
+}
+
+/// Whether a killed process is gone. Those whose parent was killed too fall to us (see `Sshd::start`).
+fn is_gone(pid: Pid) -> bool {
+    let _ = waitpid(Some(pid), WaitOptions::NOHANG); // fails where the listener is the parent and reaps
+    !Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists()
 }
 
 struct Process {
