@@ -16,5 +16,6 @@ pub mod path;
 pub mod plan;
 pub mod remote;
 pub mod report;
+pub mod secret;
 pub mod tree;
 pub mod units;
