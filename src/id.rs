@@ -27,6 +27,10 @@ row_id!(
     RoundId
 );
 row_id!(
+    /// The place of an observed change among all of them; later ones are higher, none is used twice.
+    ChangeSeq
+);
+row_id!(
     /// A transfer that has not ended.
     TransferId
 );

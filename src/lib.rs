@@ -9,6 +9,7 @@ pub mod error;
 pub mod filter;
 pub mod hash;
 pub mod id;
+pub mod journal;
 pub mod local;
 pub mod monitor;
 pub mod outcome;
