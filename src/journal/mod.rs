@@ -15,8 +15,8 @@
 //! returns an error of [`Kind::Journal`], and the transaction it shared is not there.
 //! A committed transaction survives the process; a power cut may take the last ones, never half of one.
 //!
-//! What the journal does not know: what its rows mean. Whoever opens it for writing holds a
-//! lock on its folder first, because a damaged file is moved aside at opening.
+//! What the journal does not know: what its rows mean. Whoever opens it for writing holds the
+//! [`lock`] of its folder first, because a damaged file is moved aside at opening.
 //!
 //! [`Kind::Journal`]: crate::error::Kind::Journal
 
@@ -27,7 +27,9 @@ mod deletions;
 mod failure;
 mod intents;
 mod jobs;
+pub mod lock;
 mod meta;
+pub mod place;
 mod reader;
 mod rounds;
 #[cfg(test)]
