@@ -2,4 +2,5 @@
 
 mod dialect;
 mod filter;
+mod remote_tree;
 mod support;
