@@ -31,8 +31,9 @@ struct Document<'a> {
     jobs: Vec<JobDocument<'a>>,
 }
 
+/// One round of one job.
 #[derive(Serialize)]
-struct JobDocument<'a> {
+pub struct JobDocument<'a> {
     job: &'a str,
     mode: &'static str,
     result: &'static str,
@@ -57,7 +58,8 @@ struct JobDocument<'a> {
 }
 
 impl<'a> JobDocument<'a> {
-    fn of(outcome: &'a Outcome) -> Self {
+    /// The fields of `outcome`.
+    pub fn of(outcome: &'a Outcome) -> Self {
         let counts = &outcome.counts;
         Self {
             job: &outcome.job,

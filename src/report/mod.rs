@@ -4,7 +4,9 @@
 //! [`Monitor`](crate::monitor::Monitor); the engine is never asked. Printing is `cli::show`'s.
 
 pub mod document;
+pub mod history;
 pub mod log;
+pub mod moment;
 pub mod progress;
 pub mod summary;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::{count, number};
+use super::{count, number, one_line};
 use crate::error::{Error, Kind, Problem};
 use crate::outcome::{Counts, Ending, Mode, Outcome};
 use crate::units::{ByteSize, human_duration};
@@ -36,15 +36,12 @@ pub fn failed(job: impl Into<String>, mode: Mode, error: &Error, elapsed: Durati
     }
 }
 
-/// What went wrong and why on one line, and what to try on the next.
+/// What went wrong and why on one line, and what to try on the next. Harmless to a terminal, wherever
+/// the causes came from.
 pub fn describe(error: &Error) -> String {
-    let mut text = format!("cannot {}", error.operation());
-    if !error.subject().is_empty() {
-        text.push(' ');
-        text.push_str(error.subject());
-    }
-    text.push_str(": ");
-    text.push_str(&error.reason());
+    let space = if error.subject().is_empty() { "" } else { " " };
+    let (operation, subject) = (error.operation(), error.subject());
+    let mut text = one_line(&format!("cannot {operation}{space}{subject}: {}", error.reason()));
     if let Some(hint) = error.hint_text() {
         text.push('\n');
         text.push_str(hint);
@@ -59,7 +56,16 @@ pub fn exit_code(outcomes: &[Outcome]) -> u8 {
 
 /// One round for people: a head line, and indented lines for what needs saying. Ends with a line feed.
 pub fn text(outcome: &Outcome, started: Started) -> String {
-    let mut lines = vec![head(outcome)];
+    lines(&outcome.job, outcome, started, SHOWN).join("\n") + "\n"
+}
+
+/// One round of the past, under the name `label`, with its lists in full. Ends with a line feed.
+pub fn in_full(label: &str, outcome: &Outcome, started: Started) -> String {
+    lines(label, outcome, started, usize::MAX).join("\n") + "\n"
+}
+
+fn lines(label: &str, outcome: &Outcome, started: Started, shown: usize) -> Vec<String> {
+    let mut lines = vec![format!("{label}: {}", head(outcome))];
     lines.extend(details(&outcome.counts));
     if let Some(message) = &outcome.message {
         lines.extend(message.lines().map(|line| format!("  {line}")));
@@ -69,22 +75,21 @@ pub fn text(outcome: &Outcome, started: Started) -> String {
         Started::AsJob => format!("highwater log {}", outcome.job),
         Started::AsCommand => "highwater log".into(),
     };
-    list(&mut lines, "put right on the way", &outcome.recovered, &log);
-    list(&mut lines, "problems", &outcome.problems, &log);
-    lines.push(String::new());
-    lines.join("\n")
+    for (title, entries) in [("put right on the way", &outcome.recovered), ("problems", &outcome.problems)] {
+        list(&mut lines, title, entries, shown, &log);
+    }
+    lines
 }
 
 fn head(outcome: &Outcome) -> String {
-    let job = &outcome.job;
     let (done, time) = (done(&outcome.counts), human_duration(outcome.elapsed));
     let nothing = outcome.counts == Counts::default();
     match outcome.ending {
         Ending::Ok | Ending::Problems | Ending::Held => {
-            format!("{job}: {done} in {time}{}", rate(&outcome.counts, outcome.elapsed))
+            format!("{done} in {time}{}", rate(&outcome.counts, outcome.elapsed))
         }
-        ending if nothing => format!("{job}: {} after {time}", ending.as_str()),
-        ending => format!("{job}: {} after {time}; {done} before that", ending.as_str()),
+        ending if nothing => format!("{} after {time}", ending.as_str()),
+        ending => format!("{} after {time}; {done} before that", ending.as_str()),
     }
 }
 
@@ -167,14 +172,14 @@ fn wait(held: u64) -> String {
     }
 }
 
-fn list(lines: &mut Vec<String>, title: &str, entries: &[Problem], log: &str) {
+fn list(lines: &mut Vec<String>, title: &str, entries: &[Problem], shown: usize, log: &str) {
     if entries.is_empty() {
         return;
     }
     lines.push(format!("  {title} ({}):", number(entries.len() as u64)));
-    lines.extend(entries.iter().take(SHOWN).map(|p| format!("    {}", problem(p))));
-    if entries.len() > SHOWN {
-        lines.push(format!("    and {} more: {log}", number((entries.len() - SHOWN) as u64)));
+    lines.extend(entries.iter().take(shown).map(|p| format!("    {}", problem(p))));
+    if entries.len() > shown {
+        lines.push(format!("    and {} more: {log}", number((entries.len() - shown) as u64)));
     }
 }
 
