@@ -1,3 +1,7 @@
 //! The `highwater` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    highwater::cli::run(std::env::args_os())
+}

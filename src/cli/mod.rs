@@ -1,3 +1,83 @@
 //! The command line: what was typed, what it means, and the only place that prints.
+//!
+//! One file per command, named as it is typed. A command gets a [`Context`] and its flags, and returns
+//! the exit code; an error that it returns is shown here, once.
 
+pub mod args;
 pub mod ends;
+mod journals;
+mod log;
+mod resume;
+pub mod show;
+mod status;
+pub mod stop;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use indicatif::MultiProgress;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use self::args::{Args, Command, Global};
+use self::show::Show;
+use crate::error::{Error, Kind, Result};
+use crate::report::log::Verbosity;
+use crate::report::{self, document, progress};
+
+/// How long work that nobody waits for any more may take to end.
+const LAST_WORK: Duration = Duration::from_secs(2);
+
+/// What every command gets.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The flags that every command takes.
+    pub global: Global,
+    /// Where it prints.
+    pub show: Show,
+    /// Where progress is shown, if at all.
+    pub bars: MultiProgress,
+    /// Becomes true when the work should end; `stop::listen` holds the other end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Does what `args` (the program's name first) ask for.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => return show::usage(&error).into(),
+    };
+    let show = Show::new(&args.global);
+    let code = start(args, show).unwrap_or_else(|error| {
+        show.error(&error);
+        let code = error.kind().exit_code();
+        if show.is_json() && code != 2 {
+            // The error was told already; the exit code tells a reader who gets no document.
+            let _ = show.document(&document::of_error(&error));
+        }
+        code
+    });
+    code.into()
+}
+
+fn start(args: Args, show: Show) -> Result<u8> {
+    let bars = progress::bars(args.global.quiet);
+    let verbosity = Verbosity::of_flags(args.global.quiet, args.global.verbose);
+    let internal = |operation: &str| Error::new(Kind::Internal, operation, "");
+    report::log::start(verbosity, bars.clone()).map_err(|e| internal("start the log").because(e))?;
+    let context = Context { global: args.global, show, bars, stop: stop::listen()? };
+    let runtime = Runtime::new().map_err(|e| internal("start the runtime").because(e))?;
+    let result = runtime.block_on(dispatch(&context, args.command));
+    runtime.shutdown_timeout(LAST_WORK);
+    result
+}
+
+async fn dispatch(context: &Context, command: Command) -> Result<u8> {
+    match command {
+        Command::Status => status::run(context).await,
+        Command::Log(args) => log::run(context, &args).await,
+        Command::Resume(args) => resume::run(context, &args).await,
+    }
+}

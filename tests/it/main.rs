@@ -1,6 +1,6 @@
 //! One test binary; a module per feature.
 
+mod cli;
 mod dialect;
 mod filter;
-mod remote_tree;
 mod support;

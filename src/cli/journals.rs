@@ -1,0 +1,116 @@
+//! Every journal of a state folder: that of the config's jobs, and those of one-round commands.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Context;
+use crate::error::{Error, Kind, Result};
+use crate::id::JobId;
+use crate::journal::Journal;
+use crate::journal::place::StateDir;
+use crate::path::escape;
+use crate::report::history::{History, PastRound};
+use crate::report::summary::Started;
+
+/// A folder with a journal.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The folder.
+    pub state: StateDir,
+    /// Whose rounds it keeps.
+    pub started: Started,
+}
+
+/// How much of each job's history is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Depth {
+    /// How many rounds, the latest first.
+    pub rounds: usize,
+    /// Whether their problems and the trash are read too; at most so many things in the trash.
+    pub things: Option<usize>,
+}
+
+/// The state folder that the flags and the environment name.
+pub fn state_dir(context: &Context) -> Result<StateDir> {
+    StateDir::resolve(context.global.state.as_deref(), &|name| std::env::var_os(name))
+}
+
+/// The folders that have a journal, the config's jobs first, then by name.
+pub fn places(state: &StateDir) -> Result<Vec<Place>> {
+    let mut pairs = folders(&state.path().join("pairs"))?;
+    pairs.sort();
+    let mut places = vec![Place { state: state.clone(), started: Started::AsJob }];
+    for pair in pairs {
+        let state = StateDir::resolve(Some(&pair), &|_| None)?;
+        places.push(Place { state, started: Started::AsCommand });
+    }
+    places.retain(|place| place.state.journal().exists());
+    Ok(places)
+}
+
+/// What is remembered of the job called `name`, or of all jobs. Errors with `Usage` if there never was
+/// a job of that name.
+pub async fn histories(state: &StateDir, name: Option<&str>, depth: Depth) -> Result<Vec<History>> {
+    let mut histories = Vec::new();
+    for place in places(state)? {
+        let journal = Journal::open_to_read(&place.state.journal())?;
+        for (id, job) in journal.jobs().await? {
+            if name.is_none_or(|name| name == job) {
+                histories.push(history(&journal, id, job, place.started, depth).await?);
+            }
+        }
+    }
+    match name {
+        Some(name) if histories.is_empty() => Err(unknown_job(name)),
+        _ => Ok(histories),
+    }
+}
+
+/// The folder whose journal has the job called `name`, and the job.
+pub async fn find(state: &StateDir, name: &str) -> Result<Place> {
+    for place in places(state)? {
+        let journal = Journal::open_to_read(&place.state.journal())?;
+        if journal.find_job(name).await?.is_some() {
+            return Ok(place);
+        }
+    }
+    Err(unknown_job(name))
+}
+
+async fn history(
+    journal: &Journal,
+    id: JobId,
+    job: String,
+    started: Started,
+    depth: Depth,
+) -> Result<History> {
+    let mut rounds = Vec::new();
+    for row in journal.rounds(id, depth.rounds).await? {
+        let lists = match depth.things {
+            Some(_) => journal.problems(row.id).await?,
+            None => Default::default(),
+        };
+        rounds.push(PastRound::new(&job, row, lists));
+    }
+    let (trash, things) = match depth.things {
+        Some(limit) => (journal.trash_rounds(id).await?, journal.trash(id, None, limit).await?),
+        None => Default::default(),
+    };
+    let (state, last_success) = (journal.job_state(id).await?, journal.last_success(id).await?);
+    Ok(History { job, started, state, last_success, rounds, trash, things })
+}
+
+fn unknown_job(name: &str) -> Error {
+    Error::new(Kind::Usage, "find the job", format!("\"{}\"", escape(name.as_bytes())))
+        .detail("it never had a round")
+        .hint("highwater status shows the jobs that had")
+}
+
+fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
+    let error = |e| Error::io("list", parent.display(), e);
+    let entries = match std::fs::read_dir(parent) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(error)?,
+    };
+    entries.map(|entry| entry.map(|e| e.path()).map_err(error)).collect()
+}

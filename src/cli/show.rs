@@ -1,0 +1,119 @@
+//! The only place that prints: reports and documents on standard output, errors on standard error.
+//!
+//! A reader that closed the pipe has had enough: that ends the printing, and is no error. Whatever is
+//! printed for people has nothing in it that a terminal acts upon, wherever it came from.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use super::args::Global;
+use crate::error::{Error, Kind, Result};
+use crate::outcome::{Ending, Outcome};
+use crate::report::summary::{self, Started};
+use crate::report::{document, one_line};
+
+/// Prints for people or for programs, as the flags say.
+#[derive(Debug, Clone, Copy)]
+pub struct Show {
+    json: bool,
+    quiet: bool,
+}
+
+impl Show {
+    /// As `--json` and `--quiet` say.
+    pub fn new(global: &Global) -> Self {
+        Self { json: global.json, quiet: global.quiet }
+    }
+
+    /// Whether standard output is for a program: one JSON document and nothing else.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// What was asked for, for people.
+    pub fn text(&self, text: &str) -> Result<()> {
+        to_stdout(&harmless(text))
+    }
+
+    /// What was asked for, for programs.
+    pub fn document(&self, document: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(document)
+            .map_err(|e| Error::new(Kind::Internal, "make the JSON document", "").because(e))?;
+        to_stdout(&text)
+    }
+
+    /// One of the two.
+    pub fn either(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json { self.document(document) } else { self.text(&text()) }
+    }
+
+    /// What rounds came to. `--quiet` leaves out those that ended well.
+    pub fn rounds(&self, outcomes: &[Outcome], started: Started) -> Result<()> {
+        if self.json {
+            return self.document(&document::of_rounds(outcomes));
+        }
+        let told = outcomes.iter().filter(|o| !self.quiet || o.ending != Ending::Ok);
+        let texts: Vec<String> = told.map(|outcome| summary::text(outcome, started)).collect();
+        if texts.is_empty() { Ok(()) } else { self.text(&texts.join("")) }
+    }
+
+    /// Something in passing, on standard error.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            to_stderr(text);
+        }
+    }
+
+    /// The error that ends the program: on one line, and what to try on the next.
+    pub fn error(&self, error: &Error) {
+        to_stderr(&format!("highwater: {}", summary::describe(error)));
+    }
+
+    /// Asks a person, who answers yes or no. No, if there is nobody to ask.
+    pub fn ask(&self, question: &str) -> bool {
+        if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return false;
+        }
+        let mut stderr = io::stderr().lock();
+        let asked = write!(stderr, "{} [y/N] ", one_line(question)).and_then(|()| stderr.flush());
+        let mut answer = String::new();
+        let answered = asked.and_then(|()| io::stdin().read_line(&mut answer));
+        answered.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes" | "Yes")
+    }
+}
+
+/// Help, the version, or what is wrong with the command line; with the exit code for it.
+pub fn usage(error: &clap::Error) -> u8 {
+    if let Some(name) = later(error) {
+        to_stderr(&format!("highwater: {name} is not in this version"));
+        return 2;
+    }
+    let _ = error.print(); // help that nobody reads is no error
+    if error.use_stderr() { 2 } else { 0 }
+}
+
+/// Commands that people may have read about, and that are still to come.
+fn later(error: &clap::Error) -> Option<&str> {
+    use clap::error::{ContextKind, ContextValue};
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(name)) if ["daemon", "now", "pause"].contains(&name.as_str()) => Some(name),
+        _ => None,
+    }
+}
+
+fn to_stdout(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("write to standard output", "", e)),
+        _ => Ok(()),
+    }
+}
+
+fn harmless(text: &str) -> String {
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
+}
+
+fn to_stderr(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", harmless(text)); // there is nowhere left to say it
+}

@@ -1,0 +1,134 @@
+//! The program from outside: what it prints, and its exit codes.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use highwater::clock::{Clock, SystemClock};
+use highwater::error::Problem;
+use highwater::journal::Journal;
+use highwater::outcome::{Counts, Ending, Mode, Outcome};
+use highwater::path::RelPath;
+use serde_json::{Value, json};
+
+fn highwater(state: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("highwater"));
+    command.arg("--state").arg(state).args(args);
+    command
+}
+
+/// Runs to the end: exit code, standard output, standard error.
+fn run(state: &Path, args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = highwater(state, args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn document(state: &Path, args: &[&str]) -> Value {
+    let (code, stdout, _) = run(state, args);
+    assert_eq!(code, 0, "{args:?}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// A state folder in which the job `nightly` had one round that ended with deletes held.
+fn state_with_a_round() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = RelPath::parse(&b"a\xff"[..]).unwrap();
+    let outcome = Outcome {
+        job: "nightly".into(),
+        mode: Mode::Push,
+        ending: Ending::Held,
+        counts: Counts { files_sent: 2, held: 30, ..Counts::default() },
+        problems: vec![Problem::new(path, "read", "permission-denied", "permission denied")],
+        recovered: Vec::new(),
+        elapsed: Duration::from_secs(1),
+        message: None,
+        exit_code: 4,
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let journal = Journal::open(&folder.path().join("journal.db")).unwrap().journal;
+        let job = journal.job("nightly").await.unwrap();
+        let round = journal.begin_round(job, SystemClock.now()).await.unwrap();
+        journal.end_round(round, SystemClock.now(), &outcome).await.unwrap();
+        journal.update_job_state(job, |state| state.halted = Some("root lost".into())).await.unwrap();
+        journal.close().await.unwrap();
+    });
+    folder
+}
+
+#[test]
+fn a_command_line_that_is_wrong_exits_with_2_and_prints_no_document() {
+    let state = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], expected: &str| {
+        let (code, stdout, stderr) = run(state.path(), args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}");
+        assert!(stderr.contains(expected), "{args:?}: {stderr}");
+    };
+    check(&[], "Usage: highwater");
+    check(&["--json", "nonsense"], "nonsense");
+    check(&["daemon"], "highwater: daemon is not in this version");
+    check(&["pause", "nightly"], "highwater: pause is not in this version");
+    check(&["status", "--nonsense"], "--nonsense");
+    check(&["--json", "log", "nobody"], "highwater: cannot find the job \"nobody\": it never had a round");
+    check(&["resume", "nobody"], "highwater status shows");
+}
+
+#[test]
+fn help_and_version_are_no_mistakes() {
+    let state = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], expected: &str| {
+        let (code, stdout, stderr) = run(state.path(), args);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{args:?}");
+        assert!(stdout.contains(expected), "{args:?}: {stdout}");
+    };
+    check(&["--version"], env!("CARGO_PKG_VERSION"));
+    check(&["-V"], "highwater ");
+    check(&["--help"], "Exit codes");
+    check(&["log", "--help"], "Example");
+}
+
+#[test]
+fn a_state_folder_without_journals_is_no_mistake_and_is_not_made() {
+    let parent = tempfile::tempdir().unwrap();
+    let state = parent.path().join("none");
+    assert_eq!(run(&state, &["status"]), (0, "no job has had a round yet\n".into(), String::new()));
+    assert_eq!(document(&state, &["status", "--json"]), json!({"version": 1, "jobs": []}));
+    assert!(!state.exists());
+}
+
+#[test]
+fn a_reader_that_went_away_is_no_mistake() {
+    let state = tempfile::tempdir().unwrap();
+    for args in [&["status"][..], &["status", "--json"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = highwater(state.path(), args).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{args:?}");
+    }
+}
+
+#[test]
+fn what_the_journal_knows_is_shown() {
+    let state = state_with_a_round();
+    let (code, stdout, _) = run(state.path(), &["status"]);
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("nightly: halted, last success never\n  root lost\n"), "{stdout}");
+    assert_eq!(document(state.path(), &["status", "--json"])["jobs"][0]["last_round"]["problems"], 1);
+    let (code, stdout, _) = run(state.path(), &["log", "nightly"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("\n    a\\xff: read: permission denied\n"), "{stdout}");
+    let log = document(state.path(), &["log", "--json"]);
+    assert_eq!(log["jobs"][0]["rounds"][0]["problems"][0]["path_base64"], "Yf8=");
+}
+
+#[test]
+fn a_person_lets_a_job_go_on() {
+    let state = state_with_a_round();
+    let resumed = document(state.path(), &["resume", "nightly", "--accept-deletes", "--json"]);
+    let expected = json!({"version": 1, "job": "nightly", "was_halted": "root lost", "accept_deletes": true});
+    assert_eq!(resumed, expected);
+    let status = document(state.path(), &["status", "--json"]);
+    let job = &status["jobs"][0];
+    assert_eq!((&job["state"], &job["accept_deletes"]), (&json!("held"), &json!(true)));
+}
