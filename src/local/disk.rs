@@ -158,7 +158,7 @@ impl Tree for Disk {
         }
         let from = staged.clone();
         self.call("place", target, move |rooted, target| match rooted.rename(&from, target) {
-            Err(error) if is_errno(&error, Errno::ISDIR) => Err(Errno::EXIST.into()),
+            Err(error) if means_folder(&error) => Err(Errno::EXIST.into()),
             outcome => outcome.and_then(|()| Ok(stat_of(&rooted.lstat(target)?))),
         })
         .await
@@ -253,6 +253,11 @@ fn gather(names: Vec<Vec<u8>>, lstat: impl Fn(&[u8]) -> io::Result<RawStat>) -> 
     let mut listing = Listing::from_raw(seen);
     listing.refused.append(&mut refused);
     listing
+}
+
+/// Whether a rename of a file failed because a folder is in its place (ENOTEMPTY: the folder it came from).
+fn means_folder(error: &io::Error) -> bool {
+    is_errno(error, Errno::ISDIR) || is_errno(error, Errno::NOTEMPTY)
 }
 
 /// Whether a look that failed has proved that the name does not exist: it does not, or something on the

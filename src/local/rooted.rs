@@ -105,22 +105,19 @@ impl Rooted {
 
     /// Makes a folder; the mode is subject to the umask.
     pub fn mkdir(&self, path: &RelPath, mode: Mode) -> io::Result<()> {
-        if path.is_root() {
-            return Err(Errno::EXIST.into());
-        }
-        let place = self.place(path)?;
+        let place = self.new_place(path)?;
         Ok(rustix::fs::mkdirat(place.folder(), place.name, mode)?)
     }
 
     /// Makes a symbolic link that points to `target`, whatever that is.
     pub fn symlink(&self, target: &[u8], path: &RelPath) -> io::Result<()> {
-        let place = self.place(path)?;
+        let place = self.new_place(path)?;
         Ok(rustix::fs::symlinkat(target, place.folder(), place.name)?)
     }
 
     /// Gives a file (or a link itself) a second name.
     pub fn hard_link(&self, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        Ok(link(&self.place(from)?, &self.place(to)?)?)
+        Ok(link(&self.place(from)?, &self.new_place(to)?)?)
     }
 
     /// Removes a file or link. Errors with `EISDIR` for a folder.
@@ -135,12 +132,12 @@ impl Rooted {
 
     /// Renames, replacing what a rename replaces: a file or link by a file or link, an empty folder by a folder.
     pub fn rename(&self, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        Ok(rename(&self.place(from)?, &self.place(to)?)?)
+        Ok(rename(&self.place(from)?, &self.new_place(to)?)?)
     }
 
     /// Renames to a name that nothing stands at. Errors with `EEXIST` if something does.
     pub fn rename_noreplace(&self, from: &RelPath, to: &RelPath) -> io::Result<()> {
-        let (from, to) = (self.place(from)?, self.place(to)?);
+        let (from, to) = (self.place(from)?, self.new_place(to)?);
         match rename_with(&from, &to, RenameFlags::NOREPLACE) {
             // EINVAL: the file system does not know the flag (renameat2(2)); the others: the system does not.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(rename_unflagged(&from, &to)?),
@@ -184,6 +181,14 @@ impl Rooted {
     /// Holds on to what a path leads to without opening it: a FIFO or device notices nothing.
     pub fn pin(&self, path: &RelPath) -> io::Result<OwnedFd> {
         self.0.open(path, OFlags::PATH, Mode::empty())
+    }
+
+    /// As [`place`](Self::place), for a name that is to appear. `EEXIST` for the root.
+    fn new_place<'a>(&'a self, path: &'a RelPath) -> io::Result<Place<'a>> {
+        if path.is_root() {
+            return Err(Errno::EXIST.into());
+        }
+        self.place(path)
     }
 
     fn place<'a>(&'a self, path: &'a RelPath) -> io::Result<Place<'a>> {
@@ -465,6 +470,8 @@ mod tests {
         let root = RelPath::root();
         assert_eq!(errno(rooted.remove_dir(&root)), Errno::BUSY);
         assert_eq!(errno(rooted.rename(&root, &rel("x"))), Errno::BUSY);
+        assert_eq!(errno(rooted.rename(&rel("dir"), &root)), Errno::EXIST);
+        assert_eq!(errno(rooted.symlink(b"x", &root)), Errno::EXIST);
         assert_eq!(errno(rooted.mkdir(&root, Mode::RWXU)), Errno::EXIST);
         assert_eq!(rooted.lstat(&root).unwrap().st_ino, rooted.identity().unwrap().1);
     }

@@ -10,7 +10,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
@@ -187,7 +187,8 @@ pub struct FarStaged {
     handle: Handle,
     abilities: Arc<Abilities>,
     sequence: Sequence,
-    reopened: bool,
+    /// No byte of the file lies at or after this offset; unknown for a file that was there before.
+    end: AtomicU64,
 }
 
 impl FarStaged {
@@ -197,12 +198,14 @@ impl FarStaged {
         } else {
             Sequence::Answered(RwLock::new(()))
         };
-        Self { handle, abilities, sequence, reopened }
+        let end = AtomicU64::new(if reopened { u64::MAX } else { 0 });
+        Self { handle, abilities, sequence, end }
     }
 
     async fn write_payload(&self, offset: u64, data: Bytes) -> Result<()> {
         let lane = &self.handle.lane;
         let len = data.len() as u64;
+        self.end.fetch_max(offset + len, Ordering::Relaxed);
         let request = || lane.session.write(self.handle.wire.as_str(), offset, Vec::from(data));
         let reply = match &self.sequence {
             Sequence::Sending(gate) => {
@@ -241,6 +244,12 @@ impl FarStaged {
             }
             Ok(()) => Ok(stat),
         }
+    }
+
+    /// The metadata, and the size where something may lie beyond it.
+    fn attrs(&self, size: u64, meta: &Meta) -> FileAttributes {
+        let longer = self.end.load(Ordering::Relaxed) > size;
+        FileAttributes { size: longer.then_some(size), ..attrs_of(meta) }
     }
 
     async fn sync(&self, durable: bool) -> Result<()> {
@@ -284,16 +293,14 @@ impl StagedFile for FarStaged {
         match &self.sequence {
             Sequence::Sending(gate) => self.read_back(gate, offset, len).await,
             Sequence::Answered(order) => {
-                drop(order.write().await);
-                let _share = order.read().await;
+                let _share = order.write().await.downgrade();
                 read_fully(&self.handle, offset, len).await
             }
         }
     }
 
     async fn finish(&self, size: u64, meta: &Meta, durable: bool) -> Result<Stat> {
-        let attrs = FileAttributes { size: self.reopened.then_some(size), ..attrs_of(meta) };
-        let sealing = self.seal(attrs, durable);
+        let sealing = self.seal(self.attrs(size, meta), durable);
         let stat = match &self.sequence {
             Sequence::Sending(gate) => {
                 let turn = gate.lock().await;
@@ -333,7 +340,7 @@ impl FarStaged {
 
     /// The same as [`seal`](Self::seal), each step awaited: for servers that do not keep order.
     async fn seal_in_turn(&self, size: u64, meta: &Meta, durable: bool) -> Result<Stat> {
-        let attrs = FileAttributes { size: self.reopened.then_some(size), ..attrs_of(meta) };
+        let attrs = self.attrs(size, meta);
         let set = self.handle.lane.session.fsetstat(self.handle.wire.as_str(), attrs).await;
         if let Err(e) = set.map(drop)
             && kind_of(&e).loses_connection()

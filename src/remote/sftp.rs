@@ -159,6 +159,25 @@ impl SftpTree {
         }
     }
 
+    /// Opens what is a regular file and no link: SFTP's OPEN follows links, so LSTAT goes with it.
+    async fn open_regular(
+        &self,
+        lane: Arc<Lane>,
+        path: &RelPath,
+        flags: OpenFlags,
+        operation: &'static str,
+    ) -> Result<Handle> {
+        let wire_path = self.at(path);
+        let (seen, handle) =
+            join(self.lstat_at(&lane, &wire_path), self.open_handle(lane.clone(), path, flags, operation))
+                .await;
+        match seen?.map(|stat| stat.kind) {
+            Some(Kind::File) | None => handle,
+            Some(kind) => Err(Error::new(ErrorKind::Stale, operation, escape(&wire_path))
+                .detail(format!("it is a {} now", kind.describe()))),
+        }
+    }
+
     async fn read_names(&self, lane: &Lane, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
         let fail = |e: SftpError| to_error("list the folder", wire_path, &e);
         let _permit = lane.handles.acquire().await.map_err(|_| closed(wire_path))?;
@@ -285,8 +304,9 @@ impl SftpTree {
         Ok(order)
     }
 
-    /// Sets metadata without following a link: by `lsetstat`, else by SETSTAT after a look.
-    async fn set_attrs(&self, lane: &Lane, wire_path: &[u8], kind: Kind, meta: &Meta) -> Result<()> {
+    /// Sets metadata of what was just seen to be no link: by `lsetstat`, which does not follow one that
+    /// took its place since, else by SETSTAT.
+    async fn set_attrs(&self, lane: &Lane, wire_path: &[u8], meta: &Meta) -> Result<()> {
         let attrs = attrs_of(meta);
         if self.known().lsetstat == Can::Yes {
             let mut payload = Vec::with_capacity(wire_path.len() + 20);
@@ -299,11 +319,6 @@ impl SftpTree {
                 }
                 Err(_) => {} // some kernels cannot without following; SETSTAT tells the real reason
             }
-        }
-        let now = self.lstat_at(lane, wire_path).await?;
-        if now.map(|s| s.kind) != Some(kind) {
-            return Err(Error::new(ErrorKind::Stale, "set the mode and time of", escape(wire_path))
-                .detail(format!("it is no {} any more", kind.describe())));
         }
         let reply = lane.session.setstat(to_wire(wire_path), attrs).await;
         reply.map(drop).map_err(|e| to_error("set the mode and time of", wire_path, &e))
@@ -376,7 +391,7 @@ impl Tree for SftpTree {
 
     async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
         let lane = self.lane();
-        let handle = self.open_handle(lane.clone(), path, OpenFlags::READ, "open").await?;
+        let handle = self.open_regular(lane.clone(), path, OpenFlags::READ, "open").await?;
         if self.known().keeps_order != Can::Yes || limit > lane.read_bytes() {
             let before = handle.fstat().await?;
             let data = read_fully(&handle, 0, limit).await?;
@@ -391,7 +406,7 @@ impl Tree for SftpTree {
     }
 
     async fn open(&self, path: &RelPath) -> Result<FarSource> {
-        let handle = self.open_handle(self.lane(), path, OpenFlags::READ, "open").await?;
+        let handle = self.open_regular(self.lane(), path, OpenFlags::READ, "open").await?;
         Ok(FarSource::new(handle))
     }
 
@@ -406,7 +421,7 @@ impl Tree for SftpTree {
 
     async fn reopen(&self, path: &RelPath) -> Result<FarStaged> {
         let flags = OpenFlags::READ | OpenFlags::WRITE;
-        let handle = self.open_handle(self.lane(), path, flags, "open the temporary file").await?;
+        let handle = self.open_regular(self.lane(), path, flags, "open the temporary file").await?;
         Ok(FarStaged::new(handle, self.abilities.clone(), true))
     }
 
@@ -457,7 +472,12 @@ impl Tree for SftpTree {
 
     async fn set_meta(&self, path: &RelPath, kind: Kind, meta: &Meta) -> Result<Stat> {
         let (lane, wire_path) = (self.lane(), self.at(path));
-        self.set_attrs(&lane, &wire_path, kind, meta).await?;
+        let before = self.lstat_at(&lane, &wire_path).await?;
+        if before.map(|s| s.kind) != Some(kind) {
+            return Err(Error::new(ErrorKind::Stale, "set the mode and time of", escape(&wire_path))
+                .detail(format!("there is no {} any more", kind.describe())));
+        }
+        self.set_attrs(&lane, &wire_path, meta).await?;
         let now = self.lstat_at(&lane, &wire_path).await?;
         now.ok_or_else(|| {
             Error::new(ErrorKind::Stale, "set the mode and time of", escape(&wire_path))
@@ -495,7 +515,9 @@ impl Tree for SftpTree {
         let opened = self.open_handle(self.lane(), path, OpenFlags::READ, "open the folder").await;
         let handle = match opened {
             Ok(handle) => handle,
-            Err(error) if error.kind().loses_connection() => return Err(error),
+            Err(error) if error.kind().loses_connection() || error.kind() == ErrorKind::NotFound => {
+                return Err(error);
+            }
             Err(_) => {
                 self.abilities.learn(|k| k.fsync_dir = Can::No);
                 return Ok(false);

@@ -5,6 +5,8 @@
 //! change. It plays either side: what its [`Traits`] say of granularity, links and kept metadata is what it
 //! does. Not kept: permissions are stored and returned, and refuse nobody.
 
+#[cfg(test)]
+mod likeness;
 mod rows;
 mod store;
 

@@ -3,4 +3,5 @@
 mod cli;
 mod dialect;
 mod filter;
+mod remote_tree;
 mod support;

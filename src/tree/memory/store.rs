@@ -163,9 +163,12 @@ impl Store {
 
     /// Renames, with `may_replace` over a file, link or special file; never over a folder.
     pub(super) fn rename(&mut self, from: &RelPath, to: &RelPath, may_replace: bool) -> Outcome<u64> {
-        let inode = self.find(from)?;
-        let (Some(old), Some(new)) = (from.name(), to.name()) else { return Err(ROOT) };
+        // In the order in which rename(2) finds out.
+        let old = from.name().ok_or(ROOT)?;
+        let left = self.folder_of(from)?;
+        let new = to.name().ok_or(TAKEN)?;
         let folder = self.folder_of(to)?;
+        let inode = *self.children(left)?.get(old.as_bytes()).ok_or(ABSENT)?;
         let target = self.children(folder)?.get(new.as_bytes()).copied();
         match target {
             Some(target) if target == inode && may_replace => return Ok(inode),
@@ -177,7 +180,6 @@ impl Store {
         if new.as_bytes().len() > NAME_BYTES {
             return Err((error::Kind::Name, "the name is too long"));
         }
-        let left = self.folder_of(from)?;
         self.detach(left, old.as_bytes());
         if let Some(replaced) = target {
             self.discard(replaced);
@@ -188,10 +190,11 @@ impl Store {
 
     pub(super) fn remove_file(&mut self, path: &RelPath) -> Outcome<()> {
         let inode = self.find(path)?;
-        if self.children(inode).is_ok() {
-            return Err((error::Kind::Stale, "it is a folder"));
+        match self.children(inode) {
+            Ok(_) if path.is_root() => Err(ROOT),
+            Ok(_) => Err((error::Kind::Stale, "it is a folder")),
+            Err(_) => self.remove(path),
         }
-        self.remove(path)
     }
 
     pub(super) fn remove_dir(&mut self, path: &RelPath) -> Outcome<()> {
@@ -217,6 +220,9 @@ impl Store {
     }
 
     pub(super) fn write(&mut self, inode: u64, offset: u64, bytes: &[u8]) -> Outcome<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let start = usize::try_from(offset).map_err(|_| NO_ROOM)?;
         let end = start.checked_add(bytes.len()).ok_or(NO_ROOM)?;
         self.resize(inode, end.max(self.data(inode).len()) as u64)?;
