@@ -183,6 +183,11 @@ impl Rooted {
         self.0.open(path, OFlags::PATH, Mode::empty())
     }
 
+    /// Holds on to what stands at a path, a link itself included, without opening it.
+    pub fn pin_itself(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.0.open(path, OFlags::PATH | OFlags::NOFOLLOW, Mode::empty())
+    }
+
     /// As [`place`](Self::place), for a name that is to appear. `EEXIST` for the root.
     fn new_place<'a>(&'a self, path: &'a RelPath) -> io::Result<Place<'a>> {
         if path.is_root() {
