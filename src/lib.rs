@@ -18,5 +18,6 @@ pub mod plan;
 pub mod remote;
 pub mod report;
 pub mod secret;
+pub mod server;
 pub mod tree;
 pub mod units;
