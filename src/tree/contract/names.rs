@@ -187,7 +187,8 @@ pub(super) async fn folders_can_be_made_durable_or_it_is_said<T: Tree>(bench: &B
     bench.put(&bench.at("file"), b"x").await;
     good(bench.tree.sync_dir(&bench.folder).await);
     good(bench.tree.sync_dir(&RelPath::root()).await);
-    refused(bench.tree.sync_dir(&bench.at("missing")).await);
+    // A side that cannot do it may say so without looking.
+    assert!(!matches!(bench.tree.sync_dir(&bench.at("missing")).await, Ok(true)));
     if let Some(bytes) = good(bench.tree.free_bytes().await) {
         assert!(bytes > 0);
     }
