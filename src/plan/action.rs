@@ -240,8 +240,10 @@ pub struct Removal {
     /// Where.
     pub path: RelPath,
     /// What must stand at the target. A folder goes only if it is empty by then; if it is not, somebody
-    /// else's things are in it: it stays, and base forgets it.
+    /// else's things are in it: it stays, and base forgets it unless it is in the way.
     pub target: Stat,
+    /// Something in [`Ending::after_removals`](super::Ending::after_removals) waits for its place.
+    pub in_the_way: bool,
     /// If given, the file must be read first and still contain this: size and mtime do not suffice. If
     /// it does not, reconsider with [`Facts::target_is_base`](super::Facts::target_is_base).
     pub prove: Option<ContentHash>,
@@ -360,7 +362,7 @@ mod tests {
             "copy    reports/a.csv  (new; the folder there goes to the trash)",
         );
         check(
-            &Removal { path: path.clone(), target: stat(Kind::File), prove: None },
+            &Removal { path: path.clone(), target: stat(Kind::File), in_the_way: false, prove: None },
             "delete  reports/a.csv  (gone at the source)",
         );
         check(

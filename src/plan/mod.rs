@@ -78,7 +78,8 @@ pub struct Sight {
     pub target: Seen,
 }
 
-/// Answers to the planner's questions about one [`Sight`], true of exactly the stats in it.
+/// Answers to the planner's questions about one [`Sight`], true of exactly the stats in it. They add up:
+/// what was found out before a second question is given again with its answer, or it is asked again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Whether the source's content is what base remembers (answers [`Action::Recheck`]).

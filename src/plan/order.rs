@@ -152,7 +152,7 @@ impl Planner {
 
     /// A path that nothing above it decides about.
     fn take(&mut self, sight: &Sight, actions: &mut Vec<Action>) {
-        let decision = decide(&self.rules, sight, &Facts::default());
+        let decision = decide(&self.rules, sight, Facts::default());
         let fate = self.carry_out(sight, decision, actions);
         if may_contain(sight) {
             self.open.push(Folder::new(sight.path.clone(), fate));

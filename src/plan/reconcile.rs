@@ -57,7 +57,7 @@ enum Standing {
 ///
 /// A removal never comes out of this: what turns out to be removable waits for the next round. Nor is
 /// any path below touched, so a folder of base's that stands in the way is only reported.
-pub fn reconsider(rules: &Rules, sight: &Sight, facts: &Facts) -> Vec<Action> {
+pub fn reconsider(rules: &Rules, sight: &Sight, facts: Facts) -> Vec<Action> {
     match decide(rules, sight, facts) {
         Decision::Act(action) => vec![action],
         Decision::Folder { make, .. } => make.into_iter().collect(),
@@ -87,7 +87,7 @@ pub(super) fn in_the_way(folder: &Removal) -> Problem {
 }
 
 /// Decides one path. Whatever is above it is the [`Planner`](super::Planner)'s matter.
-pub(super) fn decide(rules: &Rules, sight: &Sight, facts: &Facts) -> Decision {
+pub(super) fn decide(rules: &Rules, sight: &Sight, facts: Facts) -> Decision {
     let Some(standing) = standing(sight, facts) else { return Decision::Frozen };
     match sight.source {
         Seen::Unknown | Seen::NotLooked => Decision::Frozen,
@@ -101,7 +101,7 @@ pub(super) fn decide(rules: &Rules, sight: &Sight, facts: &Facts) -> Decision {
 }
 
 /// Measures the target against base; `None` if it is unknown.
-fn standing(sight: &Sight, facts: &Facts) -> Option<Standing> {
+fn standing(sight: &Sight, facts: Facts) -> Option<Standing> {
     let base = sight.base.as_ref();
     Some(match (sight.target, base) {
         (Seen::Unknown, _) => return None,
@@ -140,7 +140,7 @@ fn gone(rules: &Rules, sight: &Sight, standing: Standing) -> Decision {
             Standing::Nothing | Standing::Unlooked => Decision::Nothing,
         };
     };
-    let removal = |target, prove| Removal { path: sight.path.clone(), target, prove };
+    let removal = |target, prove| Removal { path: sight.path.clone(), target, in_the_way: false, prove };
     match standing {
         Standing::Nothing | Standing::Unlooked => Decision::Act(Action::Forget { path: sight.path.clone() }),
         _ if !rules.delete => Decision::Kept,
@@ -185,11 +185,12 @@ fn folder_differs(base: &BaseView, source: &Stat, target: &Stat) -> bool {
     base.unsettled
         || source.mtime != base.source.mtime
         || source.carried_mode() != base.source.carried_mode()
+        || target.mtime != base.target.mtime
         || target.carried_mode() != base.target.carried_mode()
 }
 
 /// The source has a file or link.
-fn content(sight: &Sight, source: &Stat, standing: Standing, facts: &Facts) -> Decision {
+fn content(sight: &Sight, source: &Stat, standing: Standing, facts: Facts) -> Decision {
     match (standing, &sight.base) {
         (Standing::Unlooked, _) => put(sight, source, Expect::Unknown, Why::New),
         (Standing::Nothing, base) => put(sight, source, Expect::Absent, why_absent(base)),
@@ -202,9 +203,9 @@ fn content(sight: &Sight, source: &Stat, standing: Standing, facts: &Facts) -> D
 }
 
 /// The target is as base has it: follow the source.
-fn follow(sight: &Sight, base: &BaseView, source: &Stat, target: &Stat, facts: &Facts) -> Decision {
+fn follow(sight: &Sight, base: &BaseView, source: &Stat, target: &Stat, facts: Facts) -> Decision {
     if base.kind == Kind::Dir {
-        let removal = Removal { path: sight.path.clone(), target: *target, prove: None };
+        let removal = Removal { path: sight.path.clone(), target: *target, in_the_way: true, prove: None };
         return match put(sight, source, Expect::Absent, Why::Type { from: Kind::Dir }) {
             Decision::Act(action) => Decision::Clear(removal, Box::new(action)),
             other => other,
@@ -258,7 +259,7 @@ fn refresh(sight: &Sight, base: &BaseView, source: &Stat, target: &Stat) -> Deci
 }
 
 /// Source and target both have something, and base does not know the target's.
-fn meet(sight: &Sight, source: &Stat, target: &Stat, why: Why, facts: &Facts) -> Decision {
+fn meet(sight: &Sight, source: &Stat, target: &Stat, why: Why, facts: Facts) -> Decision {
     let alike = match source.kind {
         Kind::File => target.kind == Kind::File && source.size == target.size,
         _ => target.kind == source.kind,
@@ -277,7 +278,7 @@ fn meet(sight: &Sight, source: &Stat, target: &Stat, why: Why, facts: &Facts) ->
 }
 
 /// What the source contains, if it is surely what base remembers.
-fn known_source(sight: &Sight, source: &Stat, facts: &Facts) -> Option<ContentHash> {
+fn known_source(sight: &Sight, source: &Stat, facts: Facts) -> Option<ContentHash> {
     let base = sight.base.as_ref()?;
     let same = same_content(source, &base.source) == Sameness::Same && !base.unsettled;
     (facts.source_is_base.unwrap_or(same)).then_some(base.hash).flatten()
@@ -299,8 +300,8 @@ fn same_meta(source: &Stat, target: &Stat) -> bool {
 }
 
 fn recheck(sight: &Sight, base: &BaseView, role: Role, stat: Stat) -> Decision {
-    let path = sight.path.clone();
-    Decision::Act(Action::Recheck { path, role, stat, hash: base.hash, link: base.link.clone() })
+    let (path, hash, link) = (sight.path.clone(), base.hash, base.link.clone());
+    Decision::Act(Action::Recheck { path, role, stat, hash, link })
 }
 
 fn put(sight: &Sight, source: &Stat, expect: Expect, why: Why) -> Decision {

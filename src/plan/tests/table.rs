@@ -196,6 +196,7 @@ fn one_path_that_both_have_agreed_on() {
         ("d", "d!", ".", "p:end"),
         ("dm700", "d", ".", "p:end"),
         ("d", "d", "dm700", "p:end"),
+        ("d@1", "d@1", "d@9", "p:end"),
         ("d", "d", "-", "p:mkdir/absent p:end"),
         ("d", "d", "f5@1", "p:mkdir/displace p:end"),
         ("d", "f5@1", ".", "p:mkdir/retire p:end"),
@@ -363,7 +364,7 @@ fn a_question_answered_settles_the_path() {
         ("p l@1 - l@9", equal(yes), "record"),
         ("p l@1 - l@9", equal(no), "link/displace"),
     ] {
-        let actions = reconsider(&Rules::with_deletes(), &sight(line), &facts);
+        let actions = reconsider(&Rules::with_deletes(), &sight(line), facts);
         let words: Vec<String> = actions.iter().map(word).collect();
         assert_eq!(words.join(" "), expected, "{line} {facts:?}");
     }
@@ -384,7 +385,7 @@ fn a_target_that_was_not_as_expected_is_planned_again() {
         ("p f5@1 f5@1 f5@1", ""),
         ("p f5@1 f5@1 ?", ""),
     ] {
-        let actions = reconsider(&Rules::with_deletes(), &sight(line), &Facts::default());
+        let actions = reconsider(&Rules::with_deletes(), &sight(line), Facts::default());
         let words: Vec<String> = actions.iter().map(word).collect();
         assert_eq!(words.join(" "), expected, "{line}");
     }
