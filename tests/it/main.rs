@@ -1,6 +1,7 @@
 //! One test binary; a module per feature.
 
 mod cli;
+mod config;
 mod dialect;
 mod filter;
 mod remote_tree;
