@@ -69,6 +69,8 @@ pub enum Command {
     Log(Log),
     /// Let a job go on that halted, and deletes that are held
     Resume(Resume),
+    /// Trust a server
+    Server(Server),
 }
 
 /// One round without a config: how, as users of ssh and rsync would say it.

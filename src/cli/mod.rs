@@ -7,10 +7,12 @@ pub mod args;
 pub mod ends;
 mod journals;
 mod log;
+mod me;
 mod resume;
 pub mod show;
 mod status;
 pub mod stop;
+mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,7 +23,7 @@ use indicatif::MultiProgress;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use self::args::{Args, Command, Global};
+use self::args::{Args, Command, Global, ServerCommand};
 use self::show::Show;
 use crate::error::{Error, Kind, Result};
 use crate::report::log::Verbosity;
@@ -41,6 +43,17 @@ pub struct Context {
     pub bars: MultiProgress,
     /// Becomes true when the work should end; `stop::listen` holds the other end.
     pub stop: watch::Receiver<bool>,
+}
+
+impl Context {
+    /// Does `work`, unless a signal comes first: then it is dropped.
+    pub async fn unless_stopped<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            result = work => result,
+            Ok(_) = stop.wait_for(|&stop| stop) => Err(Error::new(Kind::Interrupted, "go on", "")),
+        }
+    }
 }
 
 /// Does what `args` (the program's name first) ask for.
@@ -79,5 +92,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Status => status::run(context).await,
         Command::Log(args) => log::run(context, &args).await,
         Command::Resume(args) => resume::run(context, &args).await,
+        Command::Server(args) => match args.command {
+            ServerCommand::Trust(args) => trust::run(context, &args).await,
+        },
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use base64ct::{Base64, Encoding};
 use serde::Serialize;
 
-use super::summary::describe;
+use super::summary::what;
 use crate::error::{Error, Problem};
 use crate::hash::Level;
 use crate::outcome::{Counts, Outcome};
@@ -19,8 +19,7 @@ pub fn of_rounds(outcomes: &[Outcome]) -> impl Serialize + '_ {
 
 /// What other commands print when an error ends them.
 pub fn of_error(error: &Error) -> impl Serialize {
-    let text = describe(error);
-    let message = text.lines().next().unwrap_or_default().to_owned();
+    let message = what(error);
     let hint = error.hint_text().map(str::to_owned);
     ErrorDocument { version: 1, error: ErrorFields { kind: error.kind().as_str(), message, hint } }
 }

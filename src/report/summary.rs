@@ -36,17 +36,21 @@ pub fn failed(job: impl Into<String>, mode: Mode, error: &Error, elapsed: Durati
     }
 }
 
-/// What went wrong and why on one line, and what to try on the next. Harmless to a terminal, wherever
-/// the causes came from.
+/// What went wrong and why, and on a line of its own what to try.
 pub fn describe(error: &Error) -> String {
+    match error.hint_text() {
+        Some(hint) => format!("{}\n{hint}", what(error)),
+        None => what(error),
+    }
+}
+
+/// What went wrong and why: one line, or several where there are several reasons. Harmless to a
+/// terminal, wherever the reasons came from.
+pub fn what(error: &Error) -> String {
     let space = if error.subject().is_empty() { "" } else { " " };
     let (operation, subject) = (error.operation(), error.subject());
-    let mut text = one_line(&format!("cannot {operation}{space}{subject}: {}", error.reason()));
-    if let Some(hint) = error.hint_text() {
-        text.push('\n');
-        text.push_str(hint);
-    }
-    text
+    let text = format!("cannot {operation}{space}{subject}: {}", error.reason());
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n  ")
 }
 
 /// The exit code of a command that made these rounds: the gravest of theirs.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use crate::support::sshd::{Options, Sshd};
 use highwater::clock::{Clock, SystemClock};
 use highwater::error::Problem;
 use highwater::journal::Journal;
@@ -131,4 +132,36 @@ fn a_person_lets_a_job_go_on() {
     let status = document(state.path(), &["status", "--json"]);
     let job = &status["jobs"][0];
     assert_eq!((&job["state"], &job["accept_deletes"]), (&json!("held"), &json!(true)));
+}
+
+#[test]
+fn a_host_key_is_pinned_when_a_flag_says_so() {
+    let mut sshd = Sshd::start(Options::default());
+    let state = tempfile::tempdir().unwrap();
+    let port = sshd.port().to_string();
+    let trust = |more: &[&str]| {
+        let args = [&["server", "trust", "-p", &port, "127.0.0.1"], more].concat();
+        let (code, stdout, stderr) = run(state.path(), &args);
+        (code, format!("{stdout}{stderr}"))
+    };
+    let check = |more: &[&str], code: i32, expected: &str| {
+        let (got, text) = trust(more);
+        assert_eq!(got, code, "{more:?}: {text}");
+        assert!(text.contains(expected), "{more:?}: {text}");
+    };
+    let key = sshd.host_key_fingerprint();
+    check(&[], 3, "nobody said that it is the right one");
+    check(&["--fingerprint", "SHA256:abc"], 2, "fingerprint");
+    check(&["--accept-new-host-key"], 0, &format!("ssh-ed25519 {key}, is pinned now"));
+    check(&["--fingerprint", &key], 0, "was pinned already");
+    sshd.stop();
+    sshd.new_host_keys();
+    sshd.start_again();
+    let new_key = sshd.host_key_fingerprint();
+    check(&["--fingerprint", &key], 4, "not the one that was named");
+    check(&["--accept-new-host-key"], 4, "another one was pinned before");
+    check(&["--fingerprint", &new_key, "--json"], 0, &format!("\"replaced\": [\n    \"{key}\"\n  ]"));
+    check(&[], 0, "was pinned already");
+    sshd.stop();
+    check(&["--json"], 3, "\"kind\": \"unreachable\"");
 }
