@@ -3,6 +3,8 @@
 //! The configuration holds references only ([`Secret`]); reading one gives a [`Revealed`], which is
 //! never shown and wiped when dropped.
 
+pub mod terminal;
+
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
