@@ -5,7 +5,6 @@
 //! the keys, by `password` or by `keyboard-interactive`, whichever the server takes.
 
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use russh::{MethodKind, MethodSet};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::candidate::{Candidate, candidates};
 use super::client::Client;
 use super::key_file::{KeyFile, Opened};
 use crate::config::model::Secret;
@@ -30,9 +30,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long ssh-agent may take: it may wait for a person to touch a device.
 const AGENT_DEADLINE: Duration = Duration::from_secs(60);
-
-/// How often a person may mistype a password.
-const PASSWORD_TRIES: usize = 3;
 
 /// How often a server may ask again in one keyboard-interactive dialogue.
 const MAX_ROUNDS: usize = 10;
@@ -94,47 +91,6 @@ fn names(methods: &MethodSet) -> String {
     names.join(", ")
 }
 
-/// Something to try.
-enum Candidate {
-    Key(KeyFile),
-    Agent,
-    Identity(Box<AgentIdentity>),
-    Password {
-        tries: usize,
-    },
-    Interactive,
-    /// Nothing at all, to learn what the server would take.
-    Nothing,
-}
-
-impl Candidate {
-    fn method(&self) -> MethodKind {
-        match self {
-            Self::Key(_) | Self::Agent | Self::Identity(_) => MethodKind::PublicKey,
-            Self::Password { .. } => MethodKind::Password,
-            Self::Interactive => MethodKind::KeyboardInteractive,
-            Self::Nothing => MethodKind::None,
-        }
-    }
-}
-
-impl fmt::Display for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(file) => write!(f, "key {file}"),
-            Self::Agent => f.write_str("ssh-agent"),
-            Self::Identity(identity) => {
-                let key = identity.public_key();
-                let comment = escape(identity.comment().as_bytes());
-                write!(f, "ssh-agent's {} key {comment}", key.algorithm().as_str())
-            }
-            Self::Password { .. } => f.write_str("password"),
-            Self::Interactive => f.write_str("keyboard-interactive"),
-            Self::Nothing => f.write_str("no credentials"),
-        }
-    }
-}
-
 /// Why a try came to nothing before the server could refuse it.
 enum Stop {
     /// This one is of no use; why, for people.
@@ -161,6 +117,8 @@ struct Attempts<'a> {
     offered: HashSet<String>,
     /// What the server takes, once it has said so.
     accepted: Option<MethodSet>,
+    /// Questions of the server that nobody could answer.
+    unanswered: Vec<String>,
     tried: Vec<String>,
 }
 
@@ -174,6 +132,7 @@ impl<'a> Attempts<'a> {
             agent: None,
             offered: HashSet::new(),
             accepted: None,
+            unanswered: Vec::new(),
             tried: Vec::new(),
         }
     }
@@ -223,7 +182,8 @@ impl<'a> Attempts<'a> {
             Candidate::Password { tries } if taken && !partial => self.after_password(*tries),
             _ => {}
         }
-        self.tried.push(format!("{name}: {outcome}"));
+        let questions = self.unanswered.drain(..).map(|question| format!(" (it asked: {question})"));
+        self.tried.push(format!("{name}: {outcome}{}", questions.collect::<String>()));
     }
 
     /// A person may try again; the same password once more would only count as one more failure.
@@ -399,7 +359,7 @@ impl<'a> Attempts<'a> {
     }
 
     async fn answers(
-        &self,
+        &mut self,
         questions: &[Question],
         password: &mut Option<Revealed>,
     ) -> Result<Vec<String>, Stop> {
@@ -410,7 +370,10 @@ impl<'a> Attempts<'a> {
                 Some(password) => Some(password),
                 None => self.ask(format!("{shown} ")).await?,
             };
-            // The library waits for as many answers as there were questions; no answer is refused.
+            if given.is_none() {
+                self.unanswered.push(shown);
+            }
+            // The library waits for as many answers as there were questions; an empty one is refused.
             answers.push(given.map(|secret| secret.expose().to_string()).unwrap_or_default());
         }
         Ok(answers)
@@ -422,20 +385,6 @@ impl<'a> Attempts<'a> {
             None => Ok(None),
         }
     }
-}
-
-fn candidates(login: &Login) -> VecDeque<Candidate> {
-    let mut candidates: VecDeque<_> = login.keys.iter().cloned().map(Candidate::Key).collect();
-    if login.keys.is_empty() {
-        candidates.extend(login.agent.is_some().then_some(Candidate::Agent));
-        candidates.extend(login.default_keys.iter().map(|path| Candidate::Key(KeyFile::new(path))));
-    }
-    if login.password.is_some() || login.prompt.is_some() {
-        candidates.push_back(Candidate::Password { tries: PASSWORD_TRIES });
-        candidates.push_back(Candidate::Interactive);
-    }
-    candidates.push_back(Candidate::Nothing);
-    candidates
 }
 
 fn fingerprint(key: &PublicKey) -> String {

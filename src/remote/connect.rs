@@ -13,14 +13,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 pub use super::auth::Login;
-use super::auth::{Refusal, log_in};
+use super::auth::log_in;
 pub use super::client::Algorithms;
 use super::client::{Check, Client, Notes, Peer, config, look};
 use super::dial::dial;
 pub use super::host_key::{HostKeyRecord, HostTrust};
 use super::host_key::{Known, by_type};
 pub use super::key_file::KeyFile;
-use super::wire::{Control, Wire};
+use super::refusal::{broken_off, end_of, refused, silent};
+use super::wire::{Grip, Wire};
 use crate::error::{Error, Kind, Result};
 use crate::path::escape;
 
@@ -84,7 +85,7 @@ pub struct Connection {
     endpoint: Endpoint,
     handle: Handle<Client>,
     notes: Arc<Mutex<Notes>>,
-    wire: Arc<Control>,
+    wire: Grip,
     facts: ServerFacts,
     accepted_new_key: Option<HostKeyRecord>,
 }
@@ -125,7 +126,7 @@ async fn meet_by_type(
 async fn meet(endpoint: &Endpoint, known: &Known, accept_new: bool, offered: Vec<Algorithm>) -> Result<Met> {
     let stream = dial(endpoint).await?;
     let check = Check::Trust { known: known.clone(), accept_new };
-    shake_hands(stream, endpoint, check, offered).await
+    shake_hands(stream, endpoint, check, offered, HANDSHAKE_DEADLINE).await
 }
 
 /// The same as [`connect`] over any stream, which ends in front of the server.
@@ -141,7 +142,7 @@ where
     let known = trust.look_up(&endpoint.host, endpoint.port)?;
     let offered = known.algorithms();
     let check = Check::Trust { known, accept_new: trust.accept_new };
-    shake_hands(stream, endpoint, check, offered).await?.log_in(endpoint, login).await
+    shake_hands(stream, endpoint, check, offered, HANDSHAKE_DEADLINE).await?.log_in(endpoint, login).await
 }
 
 /// The host key that a server shows, to be looked at by a person. Does not log in.
@@ -156,7 +157,7 @@ pub async fn fetch_host_key(endpoint: &Endpoint) -> Result<HostKeyRecord> {
     match (shown, outcome) {
         (Some(shown), _) => Ok(shown),
         (None, Ok(Err(error))) => Err(broken_off(endpoint, error, &notes, &control)),
-        (None, _) => Err(silent(endpoint)),
+        (None, _) => Err(silent(endpoint, HANDSHAKE_DEADLINE)),
     }
 }
 
@@ -164,23 +165,26 @@ pub async fn fetch_host_key(endpoint: &Endpoint) -> Result<HostKeyRecord> {
 struct Met {
     handle: Handle<Client>,
     notes: Arc<Mutex<Notes>>,
-    wire: Arc<Control>,
+    wire: Grip,
 }
 
-async fn shake_hands<S>(stream: S, endpoint: &Endpoint, check: Check, offered: Vec<Algorithm>) -> Result<Met>
+async fn shake_hands<S>(
+    stream: S,
+    endpoint: &Endpoint,
+    check: Check,
+    offered: Vec<Algorithm>,
+    deadline: Duration,
+) -> Result<Met>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (stream, wire) = Wire::new(stream);
     let (client, notes) = Client::new(endpoint.peer(), check);
     let session = client::connect_stream(Arc::new(config(offered)), stream, client);
-    match timeout(HANDSHAKE_DEADLINE, session).await {
+    match timeout(deadline, session).await {
         Ok(Ok(handle)) => Ok(Met { handle, notes, wire }),
         Ok(Err(error)) => Err(broken_off(endpoint, error, &notes, &wire)),
-        Err(_) => {
-            wire.cut(); // a key exchange that has begun would go on without us
-            Err(silent(endpoint))
-        }
+        Err(_) => Err(silent(endpoint, deadline)),
     }
 }
 
@@ -250,24 +254,16 @@ impl Connection {
     }
 
     async fn request_sftp(&self) -> Result<SftpChannel> {
-        let opened = self.handle.channel_open_session().await;
-        let mut channel = opened.map_err(|e| self.not_opened(e))?;
+        let mut channel = self.handle.channel_open_session().await.map_err(|e| self.not_opened(e))?;
         channel.request_subsystem(true, "sftp").await.map_err(|e| self.not_opened(e))?;
         loop {
             match channel.wait().await {
                 Some(ChannelMsg::Success) => return Ok(channel.into_stream()),
                 Some(ChannelMsg::Failure) => {
                     let _ = channel.close().await; // fails only if the connection is gone, then it is closed
-                    return Err(self.error(Kind::Unsupported).detail("the server offers no SFTP on this account").hint(
-                        "its operator can enable it: in OpenSSH by a line \"Subsystem sftp internal-sftp\" in sshd_config",
-                    ));
+                    return Err(self.no_sftp());
                 }
-                Some(ChannelMsg::Data { .. }) => {
-                    return Err(self
-                        .error(Kind::Protocol)
-                        .detail("the server sends something else before SFTP starts")
-                        .hint("a start file of the account's shell may print something"));
-                }
+                Some(ChannelMsg::Data { .. }) => return Err(self.noise()),
                 Some(ChannelMsg::Eof | ChannelMsg::Close) => {
                     return Err(self.error(Kind::Failed).detail("the server closed the channel again"));
                 }
@@ -282,19 +278,31 @@ impl Connection {
             russh::Error::ChannelOpenFailure(reason) => self
                 .error(Kind::Failed)
                 .detail(format!("the server refused: {}", escape(format!("{reason:?}").as_bytes())))
-                .hint("it may limit the channels of one connection (MaxSessions in OpenSSH)"),
+                .hint("It may limit the channels of one connection (MaxSessions in OpenSSH)."),
             _ => self.lost(),
         }
+    }
+
+    fn no_sftp(&self) -> Error {
+        self.error(Kind::Unsupported).detail("the server offers no SFTP to this account").hint(
+            "Its operator can enable it: in OpenSSH by \"Subsystem sftp internal-sftp\" in sshd_config.",
+        )
+    }
+
+    fn noise(&self) -> Error {
+        self.error(Kind::Protocol)
+            .detail("the server sends something else before SFTP starts")
+            .hint("A start file of the account's shell may print something.")
+    }
+
+    fn error(&self, kind: Kind) -> Error {
+        Error::new(kind, "start SFTP at", &self.endpoint)
     }
 
     /// The error for whatever needed this connection when it came to an end.
     pub fn lost(&self) -> Error {
         let why = end_of(&self.notes).unwrap_or_else(|| "the connection is lost".into());
-        self.error(Kind::Disconnected).detail(why)
-    }
-
-    fn error(&self, kind: Kind) -> Error {
-        Error::new(kind, "start SFTP at", &self.endpoint)
+        Error::new(Kind::Disconnected, "stay connected to", &self.endpoint).detail(why)
     }
 
     /// Ends the connection at once: nothing that is still queued is sent.
@@ -308,12 +316,6 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.wire.cut();
-    }
-}
-
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("endpoint", &self.endpoint).field("facts", &self.facts).finish()
@@ -321,7 +323,7 @@ impl fmt::Debug for Connection {
 }
 
 /// Ends a session politely, and in any case. Whether the server heard it does not matter.
-async fn say_goodbye(handle: &mut Handle<Client>, wire: &Control) {
+async fn say_goodbye(handle: &mut Handle<Client>, wire: &Grip) {
     let _ = timeout(FAREWELL_DEADLINE, async {
         if handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
             let _ = handle.await;
@@ -331,82 +333,32 @@ async fn say_goodbye(handle: &mut Handle<Client>, wire: &Control) {
     wire.cut();
 }
 
-fn silent(endpoint: &Endpoint) -> Error {
-    Error::new(Kind::Unreachable, "talk to", endpoint)
-        .detail(format!("connected, but no SSH handshake within {} s", HANDSHAKE_DEADLINE.as_secs()))
-        .hint("check that this is the port of the SSH server, and whether it is overloaded")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Why the session ended, as far as the server or the library said.
-fn end_of(notes: &Mutex<Notes>) -> Option<String> {
-    let notes = look(notes);
-    let said = notes.farewell.as_ref().map(|words| format!("the server says: {words}"));
-    said.or_else(|| notes.failure.clone())
-}
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_given_up() {
+        let (near, _far) = tokio::io::duplex(4096);
+        let endpoint = Endpoint { host: "example.org".into(), port: 22, user: "web1".into() };
+        let offered = Known::default().algorithms();
+        let met = shake_hands(near, &endpoint, Check::Look, offered, Duration::from_millis(20)).await;
+        let error = met.err().unwrap();
+        assert_eq!(error.kind(), Kind::Unreachable);
+        assert!(
+            error.to_string().contains("web1@example.org:22: connected, but no SSH handshake"),
+            "{error}"
+        );
+    }
 
-/// The error for a handshake that came to nothing.
-fn broken_off(endpoint: &Endpoint, error: russh::Error, notes: &Mutex<Notes>, wire: &Control) -> Error {
-    if let Some(refusal) = look(notes).refusal.take() {
-        return refusal;
-    }
-    let said = wire.first_words();
-    let unreachable = Error::new(Kind::Unreachable, "talk to", endpoint);
-    let protocol = Error::new(Kind::Protocol, "speak SSH with", endpoint);
-    match error {
-        russh::Error::NoCommonAlgo { kind, theirs, .. } => {
-            let theirs: String = escape(theirs.join(", ").as_bytes()).chars().take(400).collect();
-            protocol
-                .detail(format!("no {} in common; the server offers {theirs}", algorithm_word(&kind)))
-                .hint("the server needs newer software, or has everything modern switched off")
-        }
-        russh::Error::Version => protocol
-            .detail(format!("it answers, but not as an SSH server does: {said:?}"))
-            .hint("check the port"),
-        russh::Error::WrongServerSig => protocol
-            .detail("its signature does not fit its host key")
-            .hint("somebody may be listening in: try from another network"),
-        _ if !said.is_empty() => unreachable.detail(format!("the server hangs up, saying: {said}")),
-        error => {
-            let why = end_of(notes).unwrap_or_else(|| "the server hangs up during the handshake".into());
-            unreachable.detail(why).because(error).hint("try later; if it goes on, ask its operator")
-        }
-    }
-}
-
-fn algorithm_word(kind: &russh::AlgorithmKind) -> &'static str {
-    match kind {
-        russh::AlgorithmKind::Kex => "way to exchange keys",
-        russh::AlgorithmKind::Key => "type of host key",
-        russh::AlgorithmKind::Cipher => "cipher",
-        russh::AlgorithmKind::Compression => "compression",
-        russh::AlgorithmKind::Mac => "integrity check",
-    }
-}
-
-/// The error for a login that came to nothing.
-fn refused(endpoint: &Endpoint, refusal: &Refusal, notes: &Mutex<Notes>) -> Error {
-    let mut parts = refusal.tried.clone();
-    if let Some(accepted) = &refusal.accepted {
-        parts.push(format!("the server accepts {accepted}"));
-    }
-    let farewell = look(notes).farewell.is_some();
-    if refusal.lost.is_some() || farewell {
-        parts.extend(end_of(notes).or_else(|| refusal.lost.clone()));
-    }
-    // A server that hangs up after refusals has had enough of them; one that is just gone may come back.
-    let given_up = refusal.lost.is_some() && !farewell;
-    let kind = if given_up { Kind::Unreachable } else { Kind::Login };
-    Error::new(kind, "log in to", endpoint).detail(parts.join("; ")).hint(login_hint(refusal, given_up))
-}
-
-fn login_hint(refusal: &Refusal, given_up: bool) -> &'static str {
-    if given_up {
-        "try later"
-    } else if refusal.tried.is_empty() {
-        "name a key (-i, or auth.key in the configuration), load one into ssh-agent, or say where the password is"
-    } else if refusal.tried.iter().any(|t| t.contains("key ") && t.ends_with(": refused")) {
-        "check the user name, and that the public key is in authorized_keys of that account"
-    } else {
-        "check the user name and what was given to log in with"
+    #[test]
+    fn endpoints_are_shown_as_typed() {
+        let check = |host: &str, expected: &str| {
+            let endpoint = Endpoint { host: host.into(), port: 2222, user: "web1".into() };
+            assert_eq!(endpoint.to_string(), expected);
+        };
+        check("example.org", "web1@example.org:2222");
+        check("2001:db8::1", "web1@[2001:db8::1]:2222");
+        check("evil\x1b[2J", "web1@evil\\x1b[2J:2222");
     }
 }

@@ -47,7 +47,7 @@ async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
 fn nameless(endpoint: &Endpoint) -> Error {
     Error::new(Kind::Unreachable, "reach", endpoint)
         .detail("the name of the host cannot be resolved")
-        .hint("check its spelling, and that this machine has a working name service")
+        .hint("Check its spelling, and that this machine has a working name service.")
 }
 
 async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
@@ -101,10 +101,12 @@ fn reason(error: &io::Error) -> String {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "check the port, and that the SSH server runs",
-        io::ErrorKind::TimedOut => "check the host and the port, and whether a firewall drops the connection",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "check this machine's network",
-        _ => "check the host and the port",
+        io::ErrorKind::ConnectionRefused => "Check the port, and that the SSH server runs.",
+        io::ErrorKind::TimedOut => {
+            "Check the host and the port, and whether a firewall drops the connection."
+        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "Check this machine's network.",
+        _ => "Check the host and the port.",
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
             error.to_string(),
             format!("cannot reach web1@127.0.0.1:{port}: 127.0.0.1: the connection was refused")
         );
-        assert_eq!(error.hint_text(), Some("check the port, and that the SSH server runs"));
+        assert_eq!(error.hint_text(), Some("Check the port, and that the SSH server runs."));
         let error = dial(&endpoint("no such host.invalid", 22)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(error.to_string().contains("cannot be resolved"), "{error}");

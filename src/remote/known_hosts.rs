@@ -76,7 +76,7 @@ pub fn lookup(path: &Path, host: &HostName) -> Result<Vec<Entry>> {
 fn unreadable(shown: &str, error: std::io::Error) -> Error {
     Error::new(Kind::HostKeyUnknown, "read the known host keys in", shown)
         .because(error)
-        .hint("make it readable, or remove it")
+        .hint("Make it readable, or remove it.")
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -116,7 +116,7 @@ fn entry(line: &str, place: String, host: &HostName) -> Result<Option<Entry>> {
 
 fn unclear(place: &str) -> Error {
     Error::new(Kind::HostKeyUnknown, "understand what is known about the host in", place)
-        .hint("correct or remove that line")
+        .hint("Correct or remove that line.")
 }
 
 /// Whether a comma list of patterns, or one hashed name, means the host.

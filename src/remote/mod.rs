@@ -2,6 +2,7 @@
 
 pub mod abilities;
 mod auth;
+mod candidate;
 mod client;
 pub mod connect;
 mod dial;
@@ -11,6 +12,8 @@ pub mod key_file;
 pub mod known_hosts;
 mod lane;
 mod open_file;
+pub mod pin;
+mod refusal;
 pub mod sftp;
 mod status;
 pub mod stream;

@@ -2,6 +2,7 @@
 //! can be cut at once, whatever is still queued above.
 
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,6 +66,24 @@ impl Control {
     }
 }
 
+/// Holds a [`Control`], and cuts its stream when dropped: SSH would otherwise go on by itself.
+#[derive(Debug)]
+pub(super) struct Grip(Arc<Control>);
+
+impl Deref for Grip {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.0
+    }
+}
+
+impl Drop for Grip {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
 /// A stream under the control of a [`Control`].
 pub(super) struct Wire<S> {
     stream: S,
@@ -72,9 +91,9 @@ pub(super) struct Wire<S> {
 }
 
 impl<S> Wire<S> {
-    pub(super) fn new(stream: S) -> (Self, Arc<Control>) {
+    pub(super) fn new(stream: S) -> (Self, Grip) {
         let control = Arc::new(Control::default());
-        (Self { stream, control: Arc::clone(&control) }, control)
+        (Self { stream, control: Arc::clone(&control) }, Grip(control))
     }
 }
 
