@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod connect;
 mod dialect;
 mod filter;
 mod remote_tree;
