@@ -254,7 +254,7 @@ impl Leaf for Cron {
         };
         let fields = text.split_whitespace().count();
         if fields != 5 && !text.starts_with('@') {
-            return Err(refuse(format!("there are {fields} fields, not five")));
+            return Err(refuse(format!("expected five fields, found {fields}")));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         parser.parse(text).map_err(|error| refuse(error.to_string()))?;
@@ -519,10 +519,10 @@ mod tests {
         for good in ["15 2 * * *", "*/5 8-18 * * mon-fri", "0 0 1 jan *", "@daily"] {
             assert!(Cron::parse(good).is_ok(), "{good}");
         }
-        refused::<Cron>("15 2 * *", "4 fields, not five");
-        refused::<Cron>("0 15 2 * * *", "6 fields, not five");
+        refused::<Cron>("15 2 * *", "five fields, found 4");
+        refused::<Cron>("0 15 2 * * *", "five fields, found 6");
         refused::<Cron>("61 2 * * *", "not a time for cron");
-        refused::<Cron>("nightly", "1 fields");
+        refused::<Cron>("nightly", "five fields, found 1");
         assert!(Zone::parse("Europe/Berlin").is_ok() && Zone::parse("UTC").is_ok());
         refused::<Zone>("Europe/Atlantis", "knows no time zone");
     }
