@@ -5,5 +5,6 @@ mod config;
 mod connect;
 mod dialect;
 mod filter;
+mod over_ssh;
 mod remote_tree;
 mod support;
