@@ -17,6 +17,7 @@ mod node;
 mod overlap;
 mod raw;
 mod read;
+mod reference;
 mod show;
 mod warn;
 
