@@ -17,7 +17,6 @@ mod node;
 mod overlap;
 mod raw;
 mod read;
-mod reference;
 mod show;
 mod warn;
 
@@ -112,7 +111,6 @@ impl Loaded {
 
 /// The JSON Schema of the configuration, for editors.
 pub fn schema() -> String {
-    let mut schema = schemars::schema_for!(raw::RawConfig);
-    schema.insert("title".into(), "Highwater configuration".into());
+    let schema = schemars::schema_for!(raw::RawConfig);
     format!("{:#}", schema.as_value())
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::schema;
 
@@ -50,8 +50,11 @@ impl Readers {
     }
 }
 
+/// Not opened read-only: even a reader must be able to write the shared memory file of the log.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = schema::connect(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    schema::configure(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }

@@ -4,7 +4,11 @@
 //! It serves files below a folder with the semantics of OpenSSH's sftp-server. What it does not do:
 //! shells, commands, forwarding, owners, anything outside that folder.
 
+pub mod accounts;
+mod connection;
 mod handles;
+mod host_key;
+mod listen;
 mod listing;
 pub mod misbehave;
 mod refusal;
@@ -12,6 +16,8 @@ mod request;
 mod session;
 mod sftp;
 
+pub use self::host_key::HostKey;
+pub use self::listen::{Limits, RunningServer, Server, ServerConfig};
 pub use self::session::{End, serve_stream};
 pub use self::sftp::{MAX_DATA_BYTES, MAX_HANDLES, MAX_PACKET_BYTES, SessionOptions};
 
