@@ -17,6 +17,7 @@ pub mod path;
 pub mod plan;
 pub mod remote;
 pub mod report;
+pub mod scan;
 pub mod secret;
 pub mod server;
 pub mod tree;
