@@ -88,10 +88,16 @@ fn collect_places(node: &Node, places: &mut HashSet<At>) {
 
 fn effective(servers: Vec<(Key, Node)>, jobs: Vec<(Key, Node)>, targets: Vec<(Key, Node)>) -> Node {
     let at = At::whole(Source::BuiltIn);
-    let sections = [("servers", servers), ("jobs", jobs), ("notify", targets)];
-    let section =
-        |(name, entries): (&str, _)| (Key { text: name.into(), at }, Node { at, value: Value::Map(entries) });
-    Node { at, value: Value::Map(sections.map(section).into()) }
+    let section = |name: &str, entries: Vec<(Key, Node)>, order: &[&str]| {
+        let entries = entries.into_iter().map(|(key, node)| (key, node.in_order(order))).collect();
+        (Key { text: name.into(), at }, Node { at, value: Value::Map(entries) })
+    };
+    let sections = vec![
+        section("servers", servers, RawServer::KEYS),
+        section("jobs", jobs, RawJob::KEYS),
+        section("notify", targets, RawTarget::KEYS),
+    ];
+    Node { at, value: Value::Map(sections) }
 }
 
 /// The names that a job may refer to.
@@ -214,7 +220,8 @@ impl Check<'_> {
         for target in raw.notify.iter().flat_map(|spot| &spot.value.0) {
             self.refers(target.at, &target.key, "notify target", &target.value, &names.targets);
         }
-        let schedule = raw.schedule.as_ref().map(|spot| self.schedule(spot));
+        let begun = node.get("schedule").is_some_and(|n| n.get("cron").or(n.get("every")).is_some());
+        let schedule = raw.schedule.as_ref().map(|spot| self.schedule(spot, begun));
         let local = raw.local.as_ref().and_then(|spot| self.local(spot));
         let max_delete = raw.guards.and_then(|guards| guards.value.max_delete)?;
         let job = Job {
@@ -278,7 +285,8 @@ impl Check<'_> {
         }
     }
 
-    fn schedule(&mut self, spot: &Spot<RawSchedule>) -> Option<Schedule> {
+    /// `begun` says whether there is a moment at all, be it a bad one.
+    fn schedule(&mut self, spot: &Spot<RawSchedule>, begun: bool) -> Option<Schedule> {
         let raw = &spot.value;
         let mut wrong = |at, key: &str, message: &str| self.mistakes.add(at, key, message, None);
         if let (None, Some(zone)) = (&raw.cron, &raw.tz) {
@@ -297,6 +305,7 @@ impl Check<'_> {
                 wrong(every.at, &every.key, "a schedule has either \"cron\" or \"every\"");
                 return None;
             }
+            (None, None) if begun => return None,
             (None, None) => {
                 wrong(spot.at, &spot.key, "a schedule needs \"cron\" or \"every\"");
                 return None;

@@ -17,6 +17,7 @@ mod node;
 mod overlap;
 mod raw;
 mod read;
+mod reference;
 mod show;
 mod warn;
 
@@ -111,6 +112,7 @@ impl Loaded {
 
 /// The JSON Schema of the configuration, for editors.
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(raw::RawConfig);
+    let mut schema = schemars::schema_for!(raw::RawConfig);
+    schema.insert("title".into(), "Highwater configuration".into());
     format!("{:#}", schema.as_value())
 }

@@ -4,7 +4,7 @@
 pub(super) fn nearest<'a>(written: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bare = |word: &str| word.to_ascii_lowercase().replace('-', "_");
     let written = bare(written);
-    let slip = (written.chars().count() / 3).clamp(1, 3);
+    let slip = (written.chars().count() / 3).min(3);
     words
         .into_iter()
         .map(|word| (distance(&written, &bare(word)), word))
@@ -49,6 +49,8 @@ mod tests {
         check("mdoe", Some("mode"));
         check("compress", None);
         check("x", None);
+        check("mod", Some("mode"));
+        check("MODE", Some("mode"));
         check(&"x".repeat(10_000), None);
     }
 }

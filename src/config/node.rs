@@ -88,6 +88,14 @@ impl Node {
         }
     }
 
+    /// The same with the entries of a map in the order of these keys.
+    pub fn in_order(mut self, keys: &[&str]) -> Self {
+        if let Value::Map(entries) = &mut self.value {
+            entries.sort_by_key(|(key, _)| keys.iter().position(|k| *k == key.text));
+        }
+        self
+    }
+
     /// What it is, for messages.
     pub fn describe(&self) -> &'static str {
         match &self.value {

@@ -4,10 +4,11 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::leaf::{Cron, Event, FarFolder, Host, KeyText, LocalPath, SecretText, Url, Version, Zone};
+use super::leaf::{Cron, Event, FarFolder, Host, LocalPath, Version, Zone};
 use super::list::Argv;
 use super::model::{Bandwidth, Fingerprint, Missed};
 use super::read::{Named, OneOrMany, Spot, section};
+use super::reference::{KeyText, SecretText, Url};
 use crate::filter::Rule;
 use crate::hash::Level;
 use crate::outcome::Mode;

@@ -169,7 +169,7 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("identity_file", "auth.key"),
     ("password", "auth.password"),
     ("agent", "auth.agent"),
-    ("source", "local or remote"),
+    ("source", "local"),
     ("username", "user"),
     ("fingerprint", "host_key"),
 ];
@@ -179,7 +179,7 @@ fn suggestion(written: &str, keys: &[&str]) -> String {
         return format!("did you mean \"{key}\"?");
     }
     let moved = ELSEWHERE.iter().find(|(wrong, right)| {
-        let head = right.split(['.', ' ']).next().unwrap_or_default();
+        let head = right.split('.').next().unwrap_or_default();
         *wrong == written && keys.contains(&head)
     });
     match moved {

@@ -46,7 +46,7 @@ fn write_map(text: &mut String, entries: &[(Key, Node)], indent: usize, origins:
                 text.push_str(&format!("{head}\n"));
                 write_map(text, inner, indent + 2, origins);
             }
-            Value::List(items) if items.len() > 1 => {
+            Value::List(items) if !fits_one_line(key, node) => {
                 text.push_str(&format!("{head}\n"));
                 for item in items {
                     write_line(text, &format!("{:indent$}  - {}", "", flow(key, item)), item.at, origins);
@@ -56,6 +56,13 @@ fn write_map(text: &mut String, entries: &[(Key, Node)], indent: usize, origins:
             _ => write_line(text, &format!("{head} {}", flow(key, node)), node.at, origins),
         }
     }
+}
+
+/// Whether a list may stand on one line: all of it comes from one place.
+fn fits_one_line(key: &Key, node: &Node) -> bool {
+    let Value::List(items) = &node.value else { return true };
+    let place = |node: &Node| (node.at.source, node.at.line);
+    items.windows(2).all(|pair| place(&pair[0]) == place(&pair[1])) && flow(key, node).len() <= 60
 }
 
 fn write_line(text: &mut String, line: &str, at: At, origins: &Origins<'_>) {
@@ -83,6 +90,9 @@ fn flow(key: &Key, node: &Node) -> String {
 /// Quoted as a list or map on one line needs it.
 fn in_flow(text: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || " -_./:~@%+*=".contains(c);
+    if text == "true" || text == "false" || text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+        return text.into(); // a flag or a number is not a text that looks like one
+    }
     let quoted = quote(text);
     if quoted == text && !text.chars().all(is_plain) { double_quote(text) } else { quoted }
 }

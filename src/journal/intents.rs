@@ -126,9 +126,14 @@ mod tests {
     #[tokio::test]
     async fn many_at_once_are_all_committed() {
         let (journal, job) = journal().await;
-        let calls = (0..500).map(|i| journal.put_intent(job, intent(&format!("f{i}"))));
-        for result in futures_util::future::join_all(calls).await {
-            result.unwrap();
+        let tasks: Vec<_> = (0..500)
+            .map(|i| {
+                let journal = journal.clone();
+                tokio::spawn(async move { journal.put_intent(job, intent(&format!("f{i}"))).await })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap().unwrap();
         }
         assert_eq!(journal.intents(job).await.unwrap().len(), 500);
     }

@@ -23,6 +23,7 @@
 mod base;
 mod changes;
 mod columns;
+mod damaged;
 mod deletions;
 mod failure;
 mod intents;
@@ -30,6 +31,7 @@ mod jobs;
 pub mod lock;
 mod meta;
 pub mod place;
+mod problems;
 mod reader;
 mod rounds;
 #[cfg(test)]
@@ -54,7 +56,8 @@ pub use self::base::BaseRow;
 pub use self::changes::{Change, SeenBy, What};
 pub use self::intents::Intent;
 pub use self::jobs::{JobState, RootIdentity};
-pub use self::rounds::{Problems, RoundRow};
+pub use self::problems::Problems;
+pub use self::rounds::RoundRow;
 pub use self::servers::Pin;
 pub use self::transfers::{TransferRow, TransferStart};
 pub use self::trash::{TrashRow, TrashSum, Why};
@@ -108,12 +111,15 @@ impl Journal {
         Ok(Opened { journal, rebuilt: ready.rebuilt })
     }
 
-    /// Opens the journal at `path` for reading, beside a process that writes it. Every call that writes
-    /// returns an error. Does not check the file. Errors with [`Kind::NotFound`] if there is none.
+    /// Opens the journal at `path` beside a process that owns it, to write a word into it: a pin, say.
+    /// Checks nothing as a whole and moves nothing. Errors with [`Kind::NotFound`] if there is no file.
+    pub fn open_beside(path: &Path) -> Result<Self> {
+        Self::start(path, schema::open_beside(path)?, None)
+    }
+
+    /// [`open_beside`](Self::open_beside), only to read. Every call that writes returns an error.
     pub fn open_to_read(path: &Path) -> Result<Self> {
-        if let Err(e) = std::fs::metadata(path) {
-            return Err(Error::io("open the journal", show(path), e));
-        }
+        schema::open_beside(path)?;
         Ok(Self::new(path, None, Arc::default()))
     }
 
@@ -309,6 +315,17 @@ mod tests {
         assert_eq!(reader.base_count(job).await.unwrap(), 2);
         assert!(reader.put_base_committed(job, file("c")).await.is_err());
         reader.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_command_may_write_beside_the_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = with_one_row(&at(&folder)).await;
+        let command = Journal::open_beside(&at(&folder)).unwrap();
+        command.meta_set("word", "written beside").await.unwrap();
+        command.close().await.unwrap();
+        assert_eq!(owner.meta_get("word").await.unwrap().as_deref(), Some("written beside"));
+        owner.flush().await.unwrap();
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::schema;
 
@@ -50,11 +50,8 @@ impl Readers {
     }
 }
 
-/// Not opened read-only: even a reader must be able to write the shared memory file of the log.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    schema::configure(&connection)?;
+    let connection = schema::connect(path)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }

@@ -1,4 +1,4 @@
-//! The rounds of each job: how they ended, what they did, what they survived.
+//! The rounds of each job: how they ended and what they did.
 
 use std::time::Duration;
 
@@ -6,21 +6,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Journal;
 use super::columns::{Binder, Columns, clock_ns, duration_ns, time_of};
+use super::problems::{self, Problems};
 use crate::entry::Time;
-use crate::error::{Problem, Result};
+use crate::error::Result;
 use crate::hash::Level;
 use crate::id::{JobId, RoundId};
 use crate::outcome::{Counts, Ending, Mode, Outcome};
-use crate::path::RelPath;
 
 /// Rounds kept per job.
 const KEPT_ROUNDS: i64 = 1_000;
-
-/// Problems kept per list of a round.
-const KEPT_PROBLEMS: usize = 10_000;
-
-/// Problems kept per job, by whole rounds, newest first.
-const KEPT_PROBLEMS_PER_JOB: i64 = 100_000;
 
 /// A round as the journal keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,26 +43,13 @@ pub struct RoundRow {
     pub recovered: u64,
 }
 
-/// The lists of a round, in the order of its report, as far as they are kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems {
-    /// What the round survived.
-    pub problems: Vec<Problem>,
-    /// What was put right on the way.
-    pub recovered: Vec<Problem>,
-}
-
 const BEGIN: &str = "INSERT INTO rounds (job, started_ns) VALUES (?1, ?2)";
 const END: &str = include_str!("sql/round_end.sql");
 const OF_JOB: &str = include_str!("sql/round_select.sql");
 const PRUNE: &str = include_str!("sql/round_prune.sql");
-const PRUNE_PROBLEMS: &str = include_str!("sql/problem_prune.sql");
 const SUCCEEDED: &str =
     "UPDATE jobs SET last_success_ns = ?2 WHERE id = (SELECT job FROM rounds WHERE id = ?1)";
 const LAST_SUCCESS: &str = "SELECT last_success_ns FROM jobs WHERE id = ?1";
-const PUT_PROBLEM: &str = "INSERT INTO problems VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-const PROBLEMS: &str =
-    "SELECT recovered, path, operation, kind, message FROM problems WHERE round = ?1 ORDER BY place";
 
 impl Journal {
     /// Begins a round. The oldest rounds of the job are dropped.
@@ -77,7 +58,7 @@ impl Journal {
             c.prepare_cached(BEGIN)?.execute(params![job.0, clock_ns(started)])?;
             let round = RoundId(c.last_insert_rowid());
             c.prepare_cached(PRUNE)?.execute(params![job.0, KEPT_ROUNDS])?;
-            c.prepare_cached(PRUNE_PROBLEMS)?.execute(params![job.0, KEPT_PROBLEMS_PER_JOB])?;
+            problems::prune(c, job)?;
             Ok(round)
         })
         .await
@@ -95,21 +76,6 @@ impl Journal {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read(move |c| c.prepare_cached(OF_JOB)?.query_map(params![job.0, limit], row_of)?.collect())
             .await
-    }
-
-    /// What a round survived and put right.
-    pub async fn problems(&self, round: RoundId) -> Result<Problems> {
-        self.read(move |c| {
-            let mut lists = Problems::default();
-            let mut statement = c.prepare_cached(PROBLEMS)?;
-            for row in statement.query_map([round.0], problem_of)? {
-                let (recovered, problem) = row?;
-                let list = if recovered { &mut lists.recovered } else { &mut lists.problems };
-                list.push(problem);
-            }
-            Ok(lists)
-        })
-        .await
     }
 
     /// When the last round that ended ok did so; `None` if none ever did.
@@ -148,13 +114,13 @@ impl End {
             exit_code: outcome.exit_code,
             problems: outcome.problems.len(),
             recovered: outcome.recovered.len(),
-            lists: Problems { problems: cut(&outcome.problems), recovered: cut(&outcome.recovered) },
+            lists: Problems::cut(outcome),
         }
     }
 
     fn put(&self, c: &Connection, round: RoundId) -> rusqlite::Result<()> {
         self.put_round(c, round)?;
-        self.put_lists(c, round)?;
+        problems::put(c, round, &self.lists)?;
         if self.ending == Ending::Ok {
             c.prepare_cached(SUCCEEDED)?.execute(params![round.0, clock_ns(self.ended)])?;
         }
@@ -176,42 +142,14 @@ impl End {
         }
         bind.value(rows(self.problems))?;
         bind.value(rows(self.recovered))?;
-        bind.value(rows(self.lists.problems.len() + self.lists.recovered.len()))?;
+        bind.value(rows(self.lists.len()))?;
         statement.raw_execute().map(drop)
     }
-
-    fn put_lists(&self, c: &Connection, round: RoundId) -> rusqlite::Result<()> {
-        let mut statement = c.prepare_cached(PUT_PROBLEM)?;
-        let problems = self.lists.problems.iter().map(|p| (p, false));
-        let recovered = self.lists.recovered.iter().map(|p| (p, true));
-        for (place, (problem, recovered)) in problems.chain(recovered).enumerate() {
-            let Problem { path, operation, kind, message } = problem;
-            statement.execute(params![
-                round.0,
-                rows(place),
-                recovered,
-                path.to_key(),
-                operation,
-                kind,
-                message
-            ])?;
-        }
-        Ok(())
-    }
 }
 
-fn rows(count: usize) -> i64 {
+/// A length as a column.
+pub(super) fn rows(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// The first problems of a list, and how many more there were.
-fn cut(list: &[Problem]) -> Vec<Problem> {
-    let mut kept = list[..list.len().min(KEPT_PROBLEMS)].to_vec();
-    let more = list.len() - kept.len();
-    if more > 0 {
-        kept.push(Problem::new(RelPath::root(), "list", "more", format!("and {more} more")));
-    }
-    kept
 }
 
 /// The counts in the order of the columns.
@@ -289,45 +227,13 @@ fn mode_of(text: &str) -> Option<Mode> {
     [Mode::Push, Mode::Pull].into_iter().find(|mode| mode.as_str() == text)
 }
 
-fn problem_of(row: &Row<'_>) -> rusqlite::Result<(bool, Problem)> {
-    let mut columns = Columns::new(row);
-    let recovered = columns.value()?;
-    let path = columns.path()?;
-    let (operation, kind, message) = (columns.value()?, columns.value()?, columns.value()?);
-    Ok((recovered, Problem { path, operation, kind, message }))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{journal, path};
+    use super::super::testing::{journal, outcome, problem, round};
     use super::*;
-
-    fn outcome(ending: Ending) -> Outcome {
-        Outcome {
-            job: "nightly".into(),
-            mode: Mode::Pull,
-            ending,
-            counts: Counts::default(),
-            problems: Vec::new(),
-            recovered: Vec::new(),
-            elapsed: Duration::from_nanos(1_500_000_001),
-            message: None,
-            exit_code: 0,
-        }
-    }
-
-    fn problem(text: &str) -> Problem {
-        Problem::new(path("a/b"), "read", "permission-denied", text)
-    }
 
     fn at(secs: i64) -> Time {
         Time { secs, nanos: 9 }
-    }
-
-    async fn round(journal: &Journal, job: JobId, secs: i64, outcome: &Outcome) -> RoundId {
-        let id = journal.begin_round(job, at(secs)).await.unwrap();
-        journal.end_round(id, at(secs + 1), outcome).await.unwrap();
-        id
     }
 
     #[tokio::test]
@@ -410,24 +316,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_list_ends_with_how_many_more_there_were() {
-        let (journal, job) = journal().await;
-        let many: Vec<Problem> = (0..KEPT_PROBLEMS + 7).map(|i| problem(&i.to_string())).collect();
-        let ended = Outcome {
-            recovered: many[..KEPT_PROBLEMS].to_vec(),
-            problems: many,
-            ..outcome(Ending::Problems)
-        };
-        let id = round(&journal, job, 1, &ended).await;
-        let lists = journal.problems(id).await.unwrap();
-        assert_eq!(lists.recovered, ended.recovered);
-        assert_eq!(lists.problems[..KEPT_PROBLEMS], ended.problems[..KEPT_PROBLEMS]);
-        let rest: Vec<&str> = lists.problems[KEPT_PROBLEMS..].iter().map(|p| p.message.as_str()).collect();
-        assert_eq!(rest, ["and 7 more"]);
-        assert_eq!(journal.rounds(job, 1).await.unwrap()[0].problems, KEPT_PROBLEMS as u64 + 7);
-    }
-
-    #[tokio::test]
     async fn old_rounds_go_but_the_last_success_is_remembered() {
         let (journal, job) = journal().await;
         let other = journal.job("other").await.unwrap();
@@ -447,22 +335,5 @@ mod tests {
         assert_eq!(journal.problems(second).await.unwrap(), Problems::default());
         assert_eq!(journal.last_success(job).await.unwrap(), Some(at(2)));
         assert_eq!(journal.rounds(other, 9).await.unwrap()[0].id, elsewhere);
-    }
-
-    #[tokio::test]
-    async fn a_job_that_always_has_many_problems_keeps_the_newest() {
-        let (journal, job) = journal().await;
-        let many = Outcome { problems: vec![problem("x"); KEPT_PROBLEMS], ..outcome(Ending::Problems) };
-        let few = Outcome { problems: vec![problem("y")], ..outcome(Ending::Problems) };
-        let oldest = round(&journal, job, 0, &few).await;
-        let mut ids = Vec::new();
-        for secs in 1..=10 {
-            ids.push(round(&journal, job, secs, &many).await);
-        }
-        round(&journal, job, 11, &outcome(Ending::Ok)).await;
-        let kept = async |id| journal.problems(id).await.unwrap().problems.len();
-        assert_eq!(kept(oldest).await, 0);
-        assert_eq!(kept(ids[0]).await, KEPT_PROBLEMS);
-        assert_eq!(journal.rounds(job, 99).await.unwrap().last().unwrap().problems, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening the file: what is it, is it whole, which schema has it, and what to do if it is damaged.
+//! Opening the file: what is it, is it whole, and which schema has it.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
+use super::damaged;
 use super::failure::{Failure, is_damage, show};
 use crate::clock::{Clock, Random};
-use crate::entry::Time;
 use crate::error::{Error, Kind, Result};
 use crate::id::Token;
 
@@ -36,6 +37,9 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 /// Memory for pages of the file per connection, in KiB.
 const CACHE_KIBIBYTES: i64 = 16 << 10;
 
+/// Makes closing the last connection leave the write-ahead log as it is.
+const KEEP_LOG: DbConfig = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+
 /// A file that is open and fit to use.
 pub(super) struct Ready {
     /// For the writer.
@@ -50,7 +54,7 @@ pub(super) fn open(path: &Path, clock: &dyn Clock, random: &dyn Random) -> Resul
     match look(path, random)? {
         Found::Sound(connection) => Ok(Ready { connection, rebuilt: None }),
         Found::Damaged(reason) => {
-            let aside = move_aside(path, clock.now())?;
+            let aside = damaged::move_aside(path, clock.now())?;
             tracing::warn!(%reason, aside = show(&aside), "the journal is damaged and is rebuilt");
             rebuild(path, aside, random)
         }
@@ -73,7 +77,7 @@ enum Found {
 
 fn look(path: &Path, random: &dyn Random) -> Result<Found> {
     create_private(path).map_err(|e| cannot_open(path).because(e).hint("check the folder that holds it"))?;
-    if lost_its_file(path) {
+    if damaged::has_only_its_log(path) {
         return Ok(Found::Damaged("the file is empty, but its write-ahead log is not".into()));
     }
     match inspect(path, random) {
@@ -91,12 +95,6 @@ fn create_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// SQLite would silently throw the log of an emptied file away.
-fn lost_its_file(path: &Path) -> bool {
-    let size = |p: &Path| fs::metadata(p).map_or(0, |m| m.len());
-    size(path) == 0 && size(&beside(path, "-wal")) > 0
-}
-
 /// Why a file was not taken.
 enum Refused {
     Sql(rusqlite::Error),
@@ -110,20 +108,43 @@ impl From<rusqlite::Error> for Refused {
 }
 
 fn inspect(path: &Path, random: &dyn Random) -> Result<Found, Refused> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    configure(&connection)?;
+    let mut connection = connect(path)?;
+    connection.set_db_config(KEEP_LOG, true)?; // a damaged file is kept as it was found
     let version = version_of(&connection, path)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
     if let Some(damage) = quick_check(&connection)? {
         return Ok(Found::Damaged(damage));
     }
     migrate(&mut connection, version, random)?;
+    connection.set_db_config(KEEP_LOG, false)?;
     Ok(Found::Sound(connection))
 }
 
-/// The settings of every connection of ours.
-pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
+/// Opens a file that is there and has the newest schema, beside a process that uses it: nothing is
+/// checked as a whole, brought up to date or moved.
+pub(super) fn open_beside(path: &Path) -> Result<Connection> {
+    fs::metadata(path).map_err(|e| Error::io("open the journal", show(path), e))?;
+    let known = connect(path).map_err(Refused::Sql).and_then(|c| Ok((version_of(&c, path)?, c)));
+    match known {
+        Ok((version, connection)) if version == MIGRATIONS.len() => Ok(connection),
+        Ok(_) => Err(cannot_open(path)
+            .detail("an older highwater has written it")
+            .hint("start the daemon or run a job once: that brings it up to date")),
+        Err(Refused::Sql(error)) => Err(Failure::of(&error).error("open the journal", path)),
+        Err(Refused::Foreign(error)) => Err(error),
+    }
+}
+
+/// A connection with our settings. Not made read-only even for reading: every connection must be able
+/// to write the shared memory file of the log.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -191,95 +212,12 @@ fn migrate(connection: &mut Connection, from: usize, random: &dyn Random) -> rus
     transaction.commit()
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-/// Renames the file and its log to a name that is free, so that `sqlite3` can still open the three.
-fn move_aside(path: &Path, now: Time) -> Result<PathBuf> {
-    let aside = free_name(path, now);
-    for ending in ["-wal", "-shm", ""] {
-        match fs::rename(beside(path, ending), beside(&aside, ending)) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::new(Kind::Journal, "move the damaged journal aside", show(path))
-                    .because(e)
-                    .hint("check the folder that holds it"));
-            }
-            _ => {}
-        }
-    }
-    Ok(aside)
-}
-
-fn free_name(path: &Path, now: Time) -> PathBuf {
-    let stamp = stamp(now);
-    let first = beside(path, &format!(".damaged-{stamp}"));
-    let numbered = (2..).map(|n: u64| beside(path, &format!(".damaged-{stamp}-{n}")));
-    let taken = |p: &PathBuf| fs::symlink_metadata(p).is_ok();
-    std::iter::once(first).chain(numbered).find(|p| !taken(p)).unwrap_or_else(|| path.into())
-}
-
-fn stamp(now: Time) -> String {
-    match jiff::Timestamp::from_second(now.secs) {
-        Ok(at) => at.strftime("%Y%m%dT%H%M%SZ").to_string(),
-        Err(_) => now.secs.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::testing::Place;
     use super::*;
-    use crate::clock::{ManualClock, SeededRandom};
-
-    const PAGE_BYTES: usize = 4096;
-
-    struct Place {
-        folder: tempfile::TempDir,
-    }
-
-    impl Place {
-        fn new() -> Self {
-            Self { folder: tempfile::tempdir().unwrap() }
-        }
-
-        fn path(&self) -> PathBuf {
-            self.folder.path().join("journal.db")
-        }
-
-        fn open(&self) -> Result<Ready> {
-            let clock = ManualClock::new(Time::from_secs(1_772_331_300));
-            open(&self.path(), &clock, &SeededRandom::new(1))
-        }
-
-        fn names(&self) -> Vec<String> {
-            let entries = fs::read_dir(self.folder.path()).unwrap();
-            let mut names: Vec<String> =
-                entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-            names.sort();
-            names
-        }
-
-        fn sql(&self, sql: &str) {
-            Connection::open(self.path()).unwrap().execute_batch(sql).unwrap();
-        }
-    }
-
-    /// The bytes of a closed journal with enough rows for a tree of pages.
-    fn filled() -> Vec<u8> {
-        let place = Place::new();
-        let connection = place.open().unwrap().connection;
-        connection.execute("INSERT INTO jobs (name) VALUES ('j')", []).unwrap();
-        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400)
-                    INSERT INTO changes (job, path, what, seen)
-                    SELECT 1, CAST(printf('some/path/%d', i) AS BLOB), 1, 1 FROM n";
-        connection.execute(fill, []).unwrap();
-        drop(connection);
-        fs::read(place.path()).unwrap()
-    }
 
     #[test]
     fn a_new_file_is_private_and_opens_again() {
@@ -288,7 +226,7 @@ mod tests {
             let ready = place.open().unwrap();
             assert_eq!(ready.rebuilt, None);
             for name in place.names() {
-                let mode = fs::metadata(place.folder.path().join(&name)).unwrap().permissions().mode();
+                let mode = fs::metadata(place.beside(&name)).unwrap().permissions().mode();
                 assert_eq!(mode & 0o777, 0o600, "{name}");
             }
         }
@@ -308,105 +246,35 @@ mod tests {
         assert_eq!(mode, "wal");
     }
 
-    fn check_damaged(bytes: &[u8], what: &str) {
+    #[test]
+    fn only_a_file_that_is_up_to_date_is_opened_beside_its_owner() {
         let place = Place::new();
-        fs::write(place.path(), bytes).unwrap();
-        let ready = place.open().unwrap();
-        let aside = place.folder.path().join("journal.db.damaged-20260301T021500Z");
-        assert_eq!(ready.rebuilt.as_ref(), Some(&aside), "{what}");
-        assert_eq!(fs::read(aside).unwrap(), bytes, "{what}: it is kept as it was");
-        let jobs: i64 = ready.connection.query_row("SELECT count(*) FROM jobs", [], |r| r.get(0)).unwrap();
-        assert_eq!(jobs, 0, "{what}");
-        drop(ready);
-        assert_eq!(place.open().unwrap().rebuilt, None, "{what}: once is enough");
-    }
-
-    #[test]
-    fn damage_of_every_page_is_found_and_the_file_kept() {
-        let sound = filled();
-        assert!(sound.len() > 20 * PAGE_BYTES);
-        for start in (0..sound.len()).step_by(PAGE_BYTES) {
-            let first_byte = if start == 0 { 100 } else { start }; // page 1 begins with the file's header
-            let mut bytes = sound.clone();
-            bytes[first_byte] ^= 0x5a;
-            check_damaged(&bytes, &format!("page type at {start}"));
-            let mut bytes = sound.clone();
-            bytes[first_byte..start + PAGE_BYTES].fill(0);
-            check_damaged(&bytes, &format!("zeros at {start}"));
-        }
-    }
-
-    #[test]
-    fn damage_of_the_file_as_a_whole_is_found() {
-        let sound = filled();
-        let mut flipped = sound.clone();
-        flipped[0] ^= 1;
-        check_damaged(&flipped, "magic");
-        check_damaged(b"this is no database at all, but it is longer than nothing", "text");
-        check_damaged(&[0; 3 * PAGE_BYTES], "zeros");
-        for cut in [50, 100, PAGE_BYTES, PAGE_BYTES + 7, sound.len() / 2, sound.len() - PAGE_BYTES] {
-            check_damaged(&sound[..cut], &format!("cut at {cut}"));
-        }
-    }
-
-    #[test]
-    fn a_row_that_nobody_could_have_written_is_damage() {
-        let place = Place::new();
-        drop(place.open().unwrap());
-        place.sql(
-            "PRAGMA ignore_check_constraints = on; INSERT INTO jobs (id, name, paused) VALUES (1, 'j', 9)",
-        );
-        assert!(place.open().unwrap().rebuilt.is_some());
-    }
-
-    #[test]
-    fn an_emptied_file_with_a_log_is_damage() {
-        let place = Place::new();
+        assert_eq!(open_beside(&place.path()).unwrap_err().kind(), Kind::NotFound);
+        let check = |reason: &str| {
+            let error = open_beside(&place.path()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Journal);
+            assert!(error.reason().contains(reason), "{}", error.reason());
+        };
         fs::write(place.path(), "").unwrap();
-        fs::write(place.folder.path().join("journal.db-wal"), "log").unwrap();
-        assert!(place.open().unwrap().rebuilt.is_some());
-        let log = place.folder.path().join("journal.db.damaged-20260301T021500Z-wal");
-        assert_eq!(fs::read(log).unwrap(), b"log");
-    }
-
-    #[test]
-    fn a_second_damaged_file_does_not_replace_the_first() {
-        let place = Place::new();
-        let stem = "journal.db.damaged-20260301T021500Z";
-        for (content, name) in
-            [("one", stem.to_owned()), ("two", format!("{stem}-2")), ("three", format!("{stem}-3"))]
-        {
-            fs::write(place.path(), content).unwrap();
-            drop(place.open().unwrap());
-            assert_eq!(fs::read_to_string(place.folder.path().join(name)).unwrap(), content);
-        }
-    }
-
-    #[test]
-    fn flipped_bits_never_panic_and_never_lose_the_file() {
-        let sound = filled();
-        let random = SeededRandom::new(7);
-        for _ in 0..100 {
-            let at = usize::try_from(random.u64() % sound.len() as u64).unwrap();
-            let mut bytes = sound.clone();
-            bytes[at] ^= 1 << (random.u64() % 8);
-            let place = Place::new();
-            fs::write(place.path(), &bytes).unwrap();
-            match place.open().map(|ready| ready.rebuilt) {
-                Ok(None) => {}
-                Ok(Some(aside)) => assert_eq!(fs::read(aside).unwrap(), bytes, "{at}"),
-                Err(error) => assert_eq!(error.kind(), Kind::Journal, "{at}: {error}"),
-            }
-        }
+        check("an older highwater");
+        let owner = place.open().unwrap();
+        open_beside(&place.path()).unwrap();
+        place.sql("PRAGMA user_version = 2");
+        check("schema 2");
+        drop(owner);
+        fs::write(place.path(), "no database").unwrap();
+        check("not a database");
+        assert!(!place.names().iter().any(|name| name.contains("damaged")));
     }
 
     fn check_refused(place: &Place, reason: &str, hint: &str) {
-        let before = place.names();
+        let before = fs::read(place.path()).ok();
         let error = place.open().err().unwrap();
         assert_eq!(error.kind(), Kind::Journal);
         assert!(error.reason().contains(reason), "{}", error.reason());
         assert!(error.hint_text().unwrap().contains(hint), "{:?}", error.hint_text());
-        assert_eq!(place.names(), before);
+        assert_eq!(fs::read(place.path()).ok(), before);
+        assert!(!place.names().iter().any(|name| name.contains("damaged")));
     }
 
     #[test]
@@ -437,8 +305,8 @@ mod tests {
         let place = Place::new();
         fs::create_dir(place.path()).unwrap();
         check_refused(&place, "directory", "check the folder");
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        fs::remove_dir(place.folder.path()).unwrap();
+        let place = Place::new();
+        fs::remove_dir(place.path().parent().unwrap()).unwrap();
         assert_eq!(place.open().err().unwrap().kind(), Kind::Journal);
     }
 }

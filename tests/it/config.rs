@@ -234,6 +234,9 @@ fn values_of_the_wrong_kind() {
 
 #[test]
 fn schedules_that_do_not_fit_together() {
+    let cron = "4 jobs.j.schedule.cron: \"often\" is not a time for cron: expected five fields, found 1; for \
+                example \"15 2 * * *\"";
+    check_job("schedule: {cron: often}", &[cron]);
     check_job("schedule: {}", &["4 jobs.j.schedule: a schedule needs \"cron\" or \"every\""]);
     check_job(
         "schedule: {cron: '@daily', every: 1h}",
@@ -426,12 +429,15 @@ fn show_tells_what_is_in_force_and_where_it_comes_from() {
         "mode: push # config.yml:5\n",
         "trash: 7d # defaults, config.yml:2\n",
         "audit: 24h # built in\n",
-        "- '- *.tmp' # config.yml:5\n",
+        "filter: ['- *.tmp', + **] # config.yml:5\n",
+        "count: 1000 # built in\n",
         "before: [[dump, \"a, b\"]] # config.yml:6\n",
         "webhook: https://example.org/… # config.yml:7\n",
     ] {
         assert!(plain.contains(expected), "{expected} in\n{plain}");
     }
+    let order = ["mode:", "local:", "remote:", "filter:", "trash:", "hooks:"].map(|key| plain.find(key));
+    assert!(order.is_sorted() && order[0].is_some(), "{plain}");
     assert!(!shown.contains("hunter2") && !loaded.show_json().to_string().contains("hunter2"));
     let json = loaded.show_json();
     assert_eq!(json["jobs"]["j"]["audit"], serde_json::json!({"value": "24h", "from": "built in"}));

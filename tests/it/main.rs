@@ -5,6 +5,7 @@ mod config;
 mod connect;
 mod dialect;
 mod filter;
+mod over_ssh;
 mod remote_tree;
 mod server;
 mod support;
