@@ -133,7 +133,7 @@ CREATE TABLE rounds (
     job             INTEGER NOT NULL REFERENCES jobs (id),
     started_ns      INTEGER NOT NULL,
     ended_ns        INTEGER,                    -- NULL: under way, or cut off by a crash
-    mode            TEXT CHECK (mode IN ('push', 'pull')),
+    mode            TEXT,                       -- push, pull: which way it carried
     ending          TEXT CHECK (ending IN ('ok', 'problems', 'held', 'failed', 'halted')),
     elapsed_ns      INTEGER NOT NULL DEFAULT 0, -- by a clock that never jumps
     message         TEXT,                       -- why it failed, halted or holds
