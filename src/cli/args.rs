@@ -69,6 +69,8 @@ pub enum Command {
     Log(Log),
     /// Let a job go on that halted, and deletes that are held
     Resume(Resume),
+    /// Check or show the config, or print its schema
+    Config(Config),
     /// Trust a server
     Server(Server),
 }
@@ -162,7 +164,6 @@ pub struct Plan {
 
 /// `config check|show|schema`
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Example:\n  highwater config check --config ./config.yml")]
 pub struct Config {
     /// What about it.
     #[command(subcommand)]
@@ -173,10 +174,13 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum ConfigCommand {
     /// Say everything that is wrong, with line and key
+    #[command(after_help = "Example:\n  highwater config check --config ./config.yml")]
     Check,
     /// Show what is in force and where it comes from
+    #[command(after_help = "Example:\n  highwater config show --json")]
     Show,
     /// Print the JSON Schema, for editors
+    #[command(after_help = "Example:\n  highwater config schema > config.schema.json")]
     Schema,
 }
 

@@ -4,6 +4,7 @@
 //! the exit code; an error that it returns is shown here, once.
 
 pub mod args;
+mod config;
 pub mod ends;
 mod journals;
 mod log;
@@ -92,6 +93,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Status => status::run(context).await,
         Command::Log(args) => log::run(context, &args).await,
         Command::Resume(args) => resume::run(context, &args).await,
+        Command::Config(args) => config::run(context, args.command),
         Command::Server(args) => match args.command {
             ServerCommand::Trust(args) => trust::run(context, &args).await,
         },

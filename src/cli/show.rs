@@ -8,10 +8,11 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use super::args::Global;
+use crate::config::ConfigErrors;
 use crate::error::{Error, Kind, Result};
 use crate::outcome::{Ending, Outcome};
 use crate::report::summary::{self, Started};
-use crate::report::{document, one_line};
+use crate::report::{count, document, one_line};
 
 /// Prints for people or for programs, as the flags say.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,12 @@ impl Show {
     /// The error that ends the program: on one line, and what to try on the next.
     pub fn error(&self, error: &Error) {
         to_stderr(&format!("highwater: {}", summary::describe(error)));
+    }
+
+    /// Everything that is wrong with a config, a line each as compilers have it, and how much that is.
+    pub fn mistakes(&self, errors: &ConfigErrors) {
+        errors.mistakes.iter().for_each(|mistake| to_stderr(&mistake.to_string()));
+        to_stderr(&format!("highwater: {} in the config", count(errors.mistakes.len() as u64, "mistake")));
     }
 
     /// Asks a person, who answers yes or no. No, if there is nobody to ask.

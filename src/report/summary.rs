@@ -44,13 +44,15 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// What went wrong and why: one line, or several where there are several reasons. Harmless to a
+/// What went wrong and why: on one line, or with a line for each of several reasons. Harmless to a
 /// terminal, wherever the reasons came from.
 pub fn what(error: &Error) -> String {
     let space = if error.subject().is_empty() { "" } else { " " };
-    let (operation, subject) = (error.operation(), error.subject());
-    let text = format!("cannot {operation}{space}{subject}: {}", error.reason());
-    text.lines().map(one_line).collect::<Vec<_>>().join("\n  ")
+    let operation = one_line(&format!("cannot {}{space}{}", error.operation(), error.subject()));
+    let reason = error.reason();
+    let reasons: Vec<String> = reason.lines().map(one_line).collect();
+    let between = if reasons.len() > 1 { ":\n  " } else { ": " };
+    operation + between + &reasons.join("\n  ")
 }
 
 /// The exit code of a command that made these rounds: the gravest of theirs.
@@ -300,6 +302,16 @@ mod tests {
             &["nightly: failed after 3.0s", "  cannot connect to a@b:22: unreachable"],
         );
         assert_eq!(exit_code(&[halted, failed]), 4);
+    }
+
+    #[test]
+    fn several_reasons_have_a_line_each() {
+        let check = |detail: &str, expected: &str| {
+            let error = Error::new(Kind::Usage, "use", "it\n").detail(detail).hint("Look.");
+            assert_eq!(describe(&error), expected);
+        };
+        check("one", "cannot use it\\x0a: one\nLook.");
+        check("one\n\x1btwo\r", "cannot use it\\x0a:\n  one\n  \\x1btwo\\x0d\nLook.");
     }
 
     #[test]

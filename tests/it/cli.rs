@@ -135,6 +135,33 @@ fn a_person_lets_a_job_go_on() {
 }
 
 #[test]
+fn the_config_is_checked_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yml");
+    let path = file.to_str().unwrap();
+    let job = "{mode: push, local: /srv, remote: \"offsite:x\"}";
+    let server = "{host: backup.example.org, user: web1}";
+    std::fs::write(&file, format!("version: 1\nservers: {{offsite: {server}}}\njobs: {{nightly: {job}}}\n"))
+        .unwrap();
+    let checked = document(folder.path(), &["config", "check", "--json", "--config", path]);
+    assert_eq!((&checked["jobs"], &checked["servers"]), (&json!(1), &json!(1)));
+    let (code, stdout, _) = run(folder.path(), &["--config", path, "config", "show"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("backup.example.org") && stdout.contains("config.yml:2"), "{stdout}");
+    assert!(document(folder.path(), &["config", "schema"])["properties"]["jobs"].is_object());
+
+    std::fs::write(&file, "version: 1\njobs: {nightly: {mode: posh}}\nserver: 1\n").unwrap();
+    let (code, stdout, stderr) = run(folder.path(), &["--json", "--config", path, "config", "check"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert!(lines.len() > 2 && lines[..lines.len() - 1].iter().all(|l| l.starts_with(path)), "{stderr}");
+    assert_eq!(lines[lines.len() - 1], format!("highwater: {} mistakes in the config", lines.len() - 1));
+    let (code, _, stderr) = run(folder.path(), &["--config", path, "config", "show"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains(&format!(":\n  {path}:2:")), "{stderr}");
+}
+
+#[test]
 fn a_host_key_is_pinned_when_a_flag_says_so() {
     let mut sshd = Sshd::start(Options::default());
     let state = tempfile::tempdir().unwrap();
