@@ -268,7 +268,9 @@ impl Planner {
     fn settle(&mut self, folder: FolderEnd) {
         if self.ending.folders.len() < self.rules.held_back {
             self.ending.folders.push(folder);
-        } else {
+        } else if folder.certain {
+            // What is uncertain need not be planned for again: if something comes of it, base has the
+            // folder as unsettled.
             self.ending.postponed += 1;
         }
     }

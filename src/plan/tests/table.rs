@@ -327,6 +327,10 @@ fn a_pass_holds_back_a_bounded_number_and_no_folder_before_what_is_in_it() {
         "a d - -; b d - -; c d - -",
         "a:mkdir/absent b:mkdir/absent c:mkdir/absent a:end b:end postponed=1",
     );
+    check(
+        "a d d .; a/x l@1#2 l@1#1 .; b d d .; b/x l@1#2 l@1#1 .; c d d .; c/x l@1#2 l@1#1 .",
+        "a/x:recheck/source b/x:recheck/source c/x:recheck/source a:end? b:end? unchanged=3",
+    );
     check("a - f5@1 .; b - f5@1 .; c f5@1 d .; d f6@2 f5@1 .", "d:put/replace a:delete b:delete postponed=1");
     let mut planner = Planner::new(rules);
     for name in ["a", "b", "c", "d"] {
