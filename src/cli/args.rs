@@ -73,6 +73,8 @@ pub enum Command {
     Config(Config),
     /// Trust a server
     Server(Server),
+    /// Serve a folder to SFTP clients
+    Serve(Serve),
 }
 
 /// One round without a config: how, as users of ssh and rsync would say it.

@@ -10,6 +10,7 @@ mod journals;
 mod log;
 mod me;
 mod resume;
+mod serve;
 pub mod show;
 mod status;
 pub mod stop;
@@ -94,6 +95,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Log(args) => log::run(context, &args).await,
         Command::Resume(args) => resume::run(context, &args).await,
         Command::Config(args) => config::run(context, args.command),
+        Command::Serve(args) => serve::run(context, &args).await,
         Command::Server(args) => match args.command {
             ServerCommand::Trust(args) => trust::run(context, &args).await,
         },

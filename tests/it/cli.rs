@@ -1,8 +1,9 @@
 //! The program from outside: what it prints, and its exit codes.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::support::sshd::{Options, Sshd};
@@ -11,6 +12,7 @@ use highwater::error::Problem;
 use highwater::journal::Journal;
 use highwater::outcome::{Counts, Ending, Mode, Outcome};
 use highwater::path::RelPath;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 fn highwater(state: &Path, args: &[&str]) -> Command {
@@ -191,4 +193,62 @@ fn a_host_key_is_pinned_when_a_flag_says_so() {
     check(&[], 0, "was pinned already");
     sshd.stop();
     check(&["--json"], 3, "\"kind\": \"unreachable\"");
+}
+
+/// `highwater serve` on a free port, with what it said.
+struct Serving {
+    process: Child,
+    said: Value,
+}
+
+fn serve(state: &Path, args: &[&str]) -> Serving {
+    let mut command = highwater(state, &["--json", "serve", "--listen", "127.0.0.1:0"]);
+    let mut process = command.args(args).env("PW", "opensesame").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.as_mut().unwrap()).lines();
+    let mut text = String::new();
+    while !text.ends_with('}') {
+        text += &lines.next().expect("the server says where it listens").unwrap();
+    }
+    Serving { said: serde_json::from_str(&text).unwrap(), process }
+}
+
+#[test]
+fn a_folder_is_served_until_a_signal_comes() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("hello"), "hello").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let Serving { mut process, said } = serve(state.path(), &[path, "--user", "ann", "--password", "env:PW"]);
+    let port = u16::try_from(said["port"].as_u64().unwrap()).unwrap();
+    let key = said["fingerprint"].as_str().unwrap().to_owned();
+    let (code, stdout, _) =
+        run(state.path(), &["server", "trust", "--fingerprint", &key, &format!("sftp://127.0.0.1:{port}")]);
+    assert_eq!(code, 0, "{stdout}");
+    assert!(said["known_hosts"].as_str().unwrap().starts_with(&format!("[127.0.0.1]:{port} ssh-ed25519 ")));
+
+    let pid = Pid::from_child(&process);
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+    let again = serve(state.path(), &[path, "--password", "env:PW"]);
+    assert_eq!(again.said["fingerprint"], key, "the host key is kept");
+    let mut process = again.process;
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_folder_that_nobody_could_log_in_to_is_not_served() {
+    let state = tempfile::tempdir().unwrap();
+    let check = |args: &[&str], code: i32, expected: &str| {
+        let (got, stdout, stderr) = run(state.path(), &[&["serve"], args].concat());
+        assert_eq!((got, stdout.as_str()), (code, ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(expected), "{args:?}: {stderr}");
+    };
+    check(&["/"], 2, "nobody could log in\nGive --authorized-keys FILE");
+    check(&["/nowhere", "--password", "env:PW"], 2, "it is not a folder");
+    check(&["/", "--authorized-keys", "/nowhere"], 2, "cannot read the authorised keys /nowhere");
+    check(&["/", "--authorized-keys", "/dev/null"], 2, "neither a key nor a password");
+    check(&["/", "--password", "opensesame"], 2, "it is given by reference");
+    check(&["/", "--password", "env:NOT_SET_ANYWHERE"], 3, "cannot get the secret env:NOT_SET_ANYWHERE");
+    check(&["/", "--listen", "nowhere", "--password", "env:PW"], 2, "--listen");
 }
