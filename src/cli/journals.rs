@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::Context;
 use crate::error::{Error, Kind, Result};
 use crate::id::JobId;
-use crate::journal::Journal;
 use crate::journal::place::StateDir;
+use crate::journal::{Journal, Pin};
 use crate::path::escape;
+use crate::remote::connect::Endpoint;
 use crate::report::history::{History, PastRound};
 use crate::report::summary::Started;
 
@@ -75,6 +76,15 @@ pub async fn find(state: &StateDir, name: &str) -> Result<Place> {
         }
     }
     Err(unknown_job(name))
+}
+
+/// The host keys of a server that a person pinned with `highwater server trust`, oldest first.
+pub async fn pins(state: &StateDir, server: &Endpoint) -> Result<Vec<Pin>> {
+    match Journal::open_to_read(&state.journal()) {
+        Ok(journal) => journal.pins(&server.host, server.port).await,
+        Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn history(

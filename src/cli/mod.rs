@@ -3,6 +3,7 @@
 //! One file per command, named as it is typed. A command gets a [`Context`] and its flags, and returns
 //! the exit code; an error that it returns is shown here, once.
 
+pub mod account;
 pub mod args;
 mod config;
 pub mod ends;

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use super::account::{self, Flags, Surroundings};
 use super::args::Trust;
-use super::ends::{self, Far};
-use super::{Context, journals, me};
+use super::{Context, config, ends, journals};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::journal::lock::Lock;
@@ -13,15 +13,12 @@ use crate::journal::{Journal, Pin};
 use crate::remote::connect::{Endpoint, HostKeyRecord, fetch_host_key};
 use crate::remote::host_key;
 
-/// The port of SSH (RFC 4253 §4).
-const SSH_PORT: u16 = 22;
-
 /// Shows the key that the server has, and pins it if a flag or a person says so.
 pub async fn run(context: &Context, args: &Trust) -> Result<u8> {
     let wanted = args.fingerprint.as_deref().map(wanted).transpose()?;
-    let endpoint = endpoint(ends::parse_host(&args.server)?, args.port)?;
+    let endpoint = endpoint(context, args)?;
     let state = journals::state_dir(context)?;
-    let pinned = pins(&state, &endpoint).await?;
+    let pinned = journals::pins(&state, &endpoint).await?;
     let shown = context.unless_stopped(fetch_host_key(&endpoint)).await?;
     let place = format!("{}:{}", endpoint.host, endpoint.port);
     let key = format!("{} {}", shown.key_type, shown.fingerprint);
@@ -106,18 +103,12 @@ fn wanted(text: &str) -> Result<String> {
     Ok(text.trim_end_matches('=').into())
 }
 
-fn endpoint(far: Far, port: Option<u16>) -> Result<Endpoint> {
-    let port = port.or(far.port).unwrap_or(SSH_PORT);
-    let user = far.user.map_or_else(me::login_name, Ok)?;
-    Ok(Endpoint { host: far.host, port, user })
-}
-
-async fn pins(state: &StateDir, endpoint: &Endpoint) -> Result<Vec<Pin>> {
-    match Journal::open_to_read(&state.journal()) {
-        Ok(journal) => journal.pins(&endpoint.host, endpoint.port).await,
-        Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+/// Only where the server is: trusting it comes before logging in.
+fn endpoint(context: &Context, args: &Trust) -> Result<Endpoint> {
+    let config = config::load(context)?.config;
+    let flags = Flags { port: args.port, ..Flags::default() };
+    let far = ends::parse_host(&args.server)?;
+    Ok(account::of_end(&config, &far, &flags, &Surroundings::default())?.endpoint)
 }
 
 async fn pin(state: &StateDir, endpoint: &Endpoint, shown: &HostKeyRecord, replace: bool) -> Result<()> {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 fn highwater(state: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("highwater"));
-    command.arg("--state").arg(state).args(args);
+    command.arg("--state").arg(state).args(args).env("HOME", state).env_remove("XDG_CONFIG_HOME");
     command
 }
 
