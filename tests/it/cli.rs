@@ -95,7 +95,8 @@ fn help_and_version_are_no_mistakes() {
 fn a_state_folder_without_journals_is_no_mistake_and_is_not_made() {
     let parent = tempfile::tempdir().unwrap();
     let state = parent.path().join("none");
-    assert_eq!(run(&state, &["status"]), (0, "no job has had a round yet\n".into(), String::new()));
+    let nothing = "there is no job in the config, and none has had a round\n";
+    assert_eq!(run(&state, &["status"]), (0, nothing.into(), String::new()));
     assert_eq!(document(&state, &["status", "--json"]), json!({"version": 1, "jobs": []}));
     assert!(!state.exists());
 }
@@ -150,6 +151,8 @@ fn the_config_is_checked_and_shown() {
     let (code, stdout, _) = run(folder.path(), &["--config", path, "config", "show"]);
     assert_eq!(code, 0);
     assert!(stdout.contains("backup.example.org") && stdout.contains("config.yml:2"), "{stdout}");
+    let status = document(folder.path(), &["status", "--json", "--config", path]);
+    assert_eq!((&status["jobs"][0]["job"], &status["jobs"][0]["state"]), (&json!("nightly"), &json!("new")));
     assert!(document(folder.path(), &["config", "schema"])["properties"]["jobs"].is_object());
 
     std::fs::write(&file, "version: 1\njobs: {nightly: {mode: posh}}\nserver: 1\n").unwrap();

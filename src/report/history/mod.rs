@@ -30,6 +30,21 @@ pub struct History {
     pub things: Vec<TrashRow>,
 }
 
+impl History {
+    /// A job without a past.
+    pub fn new(job: String, started: Started) -> Self {
+        Self {
+            job,
+            started,
+            state: JobState::default(),
+            last_success: None,
+            rounds: Vec::new(),
+            trash: Vec::new(),
+            things: Vec::new(),
+        }
+    }
+}
+
 /// A round as the journal has it.
 #[derive(Debug, Clone)]
 pub struct PastRound {
@@ -137,14 +152,7 @@ pub(super) mod sample {
     }
 
     pub fn halted() -> History {
-        History {
-            job: "/srv -> web1:it's".into(),
-            started: Started::AsCommand,
-            state: JobState { halted: Some("the root was replaced".into()), ..JobState::default() },
-            last_success: None,
-            rounds: Vec::new(),
-            trash: Vec::new(),
-            things: Vec::new(),
-        }
+        let state = JobState { halted: Some("the root was replaced".into()), ..JobState::default() };
+        History { state, ..History::new("/srv -> web1:it's".into(), Started::AsCommand) }
     }
 }

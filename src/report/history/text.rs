@@ -34,7 +34,7 @@ impl Reader {
 /// The state of jobs for people: a line each, and indented lines for what a person must know.
 pub fn status_text(histories: &[History], reader: &Reader) -> String {
     if histories.is_empty() {
-        return "no job has had a round yet".into();
+        return "there is no job in the config, and none has had a round".into();
     }
     let mut text = String::new();
     for history in histories {
@@ -152,7 +152,7 @@ mod tests {
             r"  to go on: highwater resume '/srv -> web1:it'\''s'",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
-        assert_eq!(status_text(&[], &reader()), "no job has had a round yet");
+        assert_eq!(status_text(&[], &reader()), "there is no job in the config, and none has had a round");
     }
 
     #[test]
