@@ -22,8 +22,9 @@ use crate::units::Rate;
                   highwater push /srv/data me@backup.example.org:data\n  \
                   highwater pull sftp://me@host.example.org/reports ./reports\n  \
                   highwater run nightly\n\n\
-                  Exit codes: 0 done, 1 done with problems, 2 usage or config, 3 cannot reach or log in,\n\
-                  4 a person must look, 5 internal error, 130 interrupted.",
+                  Exit codes: 0 done, 1 done with problems, 2 usage or config,\n\
+                  3 cannot reach or log in, 4 a person must look, 5 internal error,\n\
+                  130 interrupted.",
     max_term_width = 100,
     disable_help_subcommand = true,
     arg_required_else_help = true,
