@@ -8,7 +8,7 @@ use super::intents;
 use crate::entry::{Kind, Stat};
 use crate::error::Result;
 use crate::hash::{ContentHash, Level};
-use crate::id::JobId;
+use crate::id::{JobId, RoundId};
 use crate::path::RelPath;
 
 /// What both sides agreed on at one path.
@@ -28,8 +28,12 @@ pub struct BaseRow {
     pub link: Option<Vec<u8>>,
     /// How well the content was proved on both sides; `None` where there is nothing to prove.
     pub level: Option<Level>,
-    /// Whether content and name were made durable on the target.
-    pub durable: bool,
+    /// The round that placed it at the target; `None` if it was found there. Durable once
+    /// [`synced`](Journal::synced) says so for that round.
+    pub round: Option<RoundId>,
+    /// Not to be believed even where nothing seems to have changed: see
+    /// [`BaseView`](crate::plan::BaseView).
+    pub unsettled: bool,
 }
 
 const PUT: &str = include_str!("sql/base_put.sql");
@@ -43,6 +47,7 @@ const PAGE_WITHIN: &str = concat!(
 const FORGET: &str = "DELETE FROM base WHERE job = ?1 AND path = ?2";
 const FORGET_ALL: &str = "DELETE FROM base WHERE job = ?1";
 const FORGET_WITHIN: &str = "DELETE FROM base WHERE job = ?1 AND path >= ?2 AND path < ?3";
+const UNSETTLE: &str = "UPDATE base SET unsettled = 1 WHERE job = ?1 AND path = ?2 AND unsettled = 0";
 const COUNT: &str = "SELECT base_files FROM jobs WHERE id = ?1";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM base WHERE job = ?1)";
 
@@ -55,6 +60,17 @@ impl Journal {
     /// [`put_base`](Self::put_base), committed when it returns.
     pub async fn put_base_committed(&self, job: JobId, row: BaseRow) -> Result<()> {
         self.commit(move |c| put(c, job, &row)).await
+    }
+
+    /// [`put_base`](Self::put_base) of something that was placed just now. The folder it is in becomes
+    /// [unsettled](BaseRow::unsettled): its mtime changed at the target. Queued.
+    pub async fn put_placed(&self, job: JobId, row: BaseRow) -> Result<()> {
+        self.queue(move |c| {
+            put(c, job, &row)?;
+            let Some(folder) = row.path.parent() else { return Ok(()) };
+            c.prepare_cached(UNSETTLE)?.execute(params![job.0, folder.to_key()]).map(drop)
+        })
+        .await
     }
 
     /// [`put_base`](Self::put_base) of many rows at once: what is adopted, say. Queued. A thousand rows
@@ -146,7 +162,8 @@ fn put(c: &Connection, job: JobId, row: &BaseRow) -> rusqlite::Result<()> {
     bind.hash(row.hash.as_ref())?;
     bind.value(&row.link)?;
     bind.value(row.level.map(level_code))?;
-    bind.value(row.durable)?;
+    bind.value(row.round.map(|round| round.0))?;
+    bind.value(row.unsettled)?;
     statement.raw_execute()?;
     intents::remove(c, job, &row.path)
 }
@@ -163,7 +180,8 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<BaseRow> {
         hash: columns.hash()?,
         link: columns.value()?,
         level: columns.level()?,
-        durable: columns.value()?,
+        round: columns.value::<Option<i64>>()?.map(RoundId),
+        unsettled: columns.value()?,
     })
 }
 
@@ -258,7 +276,7 @@ mod tests {
             row("a fifo", Kind::Other),
             row("", Kind::Dir),
             BaseRow { near: odd_stat, far: odd_stat, ..plain.clone() },
-            BaseRow { hash: None, level: None, durable: false, ..plain.clone() },
+            BaseRow { hash: None, level: None, round: None, unsettled: true, ..plain.clone() },
             BaseRow { level: Some(Level::Ack), ..plain.clone() },
             BaseRow { path: RelPath::parse(&b"\x01\xff/\xf0 \n"[..]).unwrap(), ..plain },
         ] {
@@ -357,6 +375,20 @@ mod tests {
         journal.forget_base_under(job, &path("d")).await.unwrap();
         check(0).await;
         assert!(journal.base_is_empty(job).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_is_placed_unsettles_its_folder_and_no_other() {
+        let (journal, job) = journal().await;
+        for at in ["", "a", "a/b"] {
+            journal.put_base(job, row(at, Kind::Dir)).await.unwrap();
+        }
+        journal.put_placed(job, file("a/new")).await.unwrap();
+        journal.flush().await.unwrap();
+        let rows = journal.base_page(job, None, 9).await.unwrap();
+        let unsettled: Vec<String> =
+            rows.iter().filter(|row| row.unsettled).map(|row| row.path.to_string()).collect();
+        assert_eq!(unsettled, ["a"]);
     }
 
     #[tokio::test]

@@ -30,8 +30,8 @@ pub struct Intent {
     pub link: Option<Vec<u8>>,
     /// How well the content was proved.
     pub level: Option<Level>,
-    /// Whether the content was made durable.
-    pub durable: bool,
+    /// Whether the look at the source was so close to its mtime that a later write may not show.
+    pub unsettled: bool,
 }
 
 const PUT: &str = include_str!("sql/intent_put.sql");
@@ -68,7 +68,7 @@ fn put(c: &Connection, job: JobId, intent: &Intent) -> rusqlite::Result<()> {
     bind.hash(intent.hash.as_ref())?;
     bind.value(&intent.link)?;
     bind.value(intent.level.map(level_code))?;
-    bind.value(intent.durable)?;
+    bind.value(intent.unsettled)?;
     statement.raw_execute().map(drop)
 }
 
@@ -91,7 +91,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<Intent> {
         hash: columns.hash()?,
         link: columns.value()?,
         level: columns.level()?,
-        durable: columns.value()?,
+        unsettled: columns.value()?,
     })
 }
 
@@ -110,7 +110,7 @@ mod tests {
             hash: None,
             link: Some(b"to\xff".to_vec()),
             level: None,
-            durable: true,
+            unsettled: true,
             ..intent("b")
         };
         journal.put_intent(job, link.clone()).await.unwrap();

@@ -38,6 +38,7 @@ mod rounds;
 mod sample;
 mod schema;
 mod servers;
+mod synced;
 #[cfg(test)]
 mod testing;
 mod transfers;

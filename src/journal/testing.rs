@@ -51,7 +51,8 @@ pub fn row(at: &str, kind: Kind) -> BaseRow {
         hash: is_file.then(|| ContentHash::of(at.as_bytes())),
         link: (kind == Kind::Link).then(|| b"../to/\xff".to_vec()),
         level: is_file.then_some(Level::Full),
-        durable: true,
+        round: Some(RoundId(1)),
+        unsettled: false,
     }
 }
 
@@ -69,7 +70,7 @@ pub fn intent(at: &str) -> Intent {
         hash: Some(ContentHash::of(b"x")),
         link: None,
         level: Some(Level::Sample),
-        durable: false,
+        unsettled: false,
     }
 }
 

@@ -51,6 +51,7 @@ const PAGE: &str = "SELECT round, path, why, at_ns, size FROM trash
                     WHERE job = ?1 AND (round, path) > (?2, ?3) ORDER BY round, path LIMIT ?4";
 const SUMS: &str = "SELECT round, max(at_ns), count(*), sum(size) FROM trash
                     WHERE job = ?1 GROUP BY round ORDER BY round";
+const TAKE_BACK: &str = "DELETE FROM trash WHERE job = ?1 AND round = ?2 AND path = ?3";
 const FORGET: &str = "DELETE FROM trash WHERE job = ?1 AND round = ?2";
 
 impl Journal {
@@ -64,6 +65,15 @@ impl Journal {
             let values =
                 params![job.0, row.round, row.path.to_key(), why, clock_ns(row.at), row.size.cast_signed()];
             c.prepare_cached(PUT)?.execute(values).map(drop)
+        })
+        .await
+    }
+
+    /// Takes back one record: the thing was not moved after all. Queued.
+    pub async fn not_trashed(&self, job: JobId, round: &str, path: RelPath) -> Result<()> {
+        let round = round.to_owned();
+        self.queue(move |c| {
+            c.prepare_cached(TAKE_BACK)?.execute(params![job.0, round, path.to_key()]).map(drop)
         })
         .await
     }

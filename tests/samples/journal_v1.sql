@@ -24,9 +24,11 @@ CREATE TABLE jobs (
     halted             TEXT,                       -- why a person must look; NULL: not halted
     paused             INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     accept_deletes     INTEGER NOT NULL DEFAULT 0 CHECK (accept_deletes IN (0, 1)), -- for one round
-    base_files         INTEGER NOT NULL DEFAULT 0  -- files and links in base, kept by the triggers below
+    base_files         INTEGER NOT NULL DEFAULT 0, -- files and links in base, kept by the triggers below
+    placed_round       INTEGER NOT NULL DEFAULT 0, -- the last round that placed or removed something
+    synced_round       INTEGER NOT NULL DEFAULT 0  -- up to this round everything placed is durable
 ) STRICT;
-INSERT INTO jobs VALUES(1,'nightly',1,-1,'975835de1c9756cebfc846100bfc1e42',3,4,1772331300000000007,1772331360000000007,1772417700000000007,'the far root is missing',1,1,2);
+INSERT INTO jobs VALUES(1,'nightly',1,-1,'975835de1c9756cebfc846100bfc1e42',3,4,1772331300000000007,1772331360000000007,1772417700000000007,'the far root is missing',1,1,2,2,1);
 CREATE TABLE base (
     job           INTEGER NOT NULL REFERENCES jobs (id),
     path          BLOB    NOT NULL,
@@ -48,14 +50,15 @@ CREATE TABLE base (
     hash          BLOB CHECK (length(hash) = 32), -- BLAKE3 of a file's content; NULL if never read whole
     link          BLOB,             -- where a symbolic link points; NULL for all else
     level         INTEGER CHECK (level BETWEEN 1 AND 3), -- how well the content was proved; NULL: not at all
-    durable       INTEGER NOT NULL CHECK (durable IN (0, 1)), -- 1: synced to disk on the target
+    round         INTEGER,          -- that placed it at the target; NULL: it was found there
+    unsettled     INTEGER NOT NULL CHECK (unsettled IN (0, 1)), -- 1: look again though nothing seems to have changed
     PRIMARY KEY (job, path)
 ) STRICT, WITHOUT ROWID;
-INSERT INTO base VALUES(1,X'',2,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,NULL,NULL,1);
-INSERT INTO base VALUES(1,X'61',2,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,NULL,NULL,1);
-INSERT INTO base VALUES(1,X'610062',1,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,X'0da3cfa5f8b7fae9def4d324da969d3a3c03b023082b97c8a840a19482c25760',NULL,3,1);
-INSERT INTO base VALUES(1,X'612d62',3,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,X'2e2e2f746f2fff',NULL,1);
-INSERT INTO base VALUES(1,X'63',4,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,NULL,NULL,1);
+INSERT INTO base VALUES(1,X'',2,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,NULL,NULL,1,0);
+INSERT INTO base VALUES(1,X'61',2,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,NULL,NULL,1,0);
+INSERT INTO base VALUES(1,X'610062',1,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,X'0da3cfa5f8b7fae9def4d324da969d3a3c03b023082b97c8a840a19482c25760',NULL,3,1,0);
+INSERT INTO base VALUES(1,X'612d62',3,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,X'2e2e2f746f2fff',NULL,1,0);
+INSERT INTO base VALUES(1,X'63',4,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,NULL,NULL,NULL,1,0);
 CREATE TABLE intents (
     job               INTEGER NOT NULL REFERENCES jobs (id),
     path              BLOB    NOT NULL,
@@ -78,7 +81,7 @@ CREATE TABLE intents (
     hash              BLOB CHECK (length(hash) = 32),
     link              BLOB,
     level             INTEGER CHECK (level BETWEEN 1 AND 3),
-    durable           INTEGER NOT NULL CHECK (durable IN (0, 1)),
+    unsettled         INTEGER NOT NULL CHECK (unsettled IN (0, 1)),
     PRIMARY KEY (job, path)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO intents VALUES(1,X'61006e6577',X'2e68696768776174657200737461676500610062',1,5,1700000000,123456789,416,1700000001,5,4711,5,1700000000,0,416,NULL,NULL,NULL,X'3ae7d805f6789a6402acb70ad4096a85a56bf6804eaf25c0493ac697548d30b5',NULL,2,0);

@@ -31,7 +31,9 @@ CREATE TABLE jobs (
     halted             TEXT,                       -- why a person must look; NULL: not halted
     paused             INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     accept_deletes     INTEGER NOT NULL DEFAULT 0 CHECK (accept_deletes IN (0, 1)), -- for one round
-    base_files         INTEGER NOT NULL DEFAULT 0  -- files and links in base, kept by the triggers below
+    base_files         INTEGER NOT NULL DEFAULT 0, -- files and links in base, kept by the triggers below
+    placed_round       INTEGER NOT NULL DEFAULT 0, -- the last round that placed or removed something
+    synced_round       INTEGER NOT NULL DEFAULT 0  -- up to this round everything placed is durable
 ) STRICT;
 
 
@@ -58,7 +60,8 @@ CREATE TABLE base (
     hash          BLOB CHECK (length(hash) = 32), -- BLAKE3 of a file's content; NULL if never read whole
     link          BLOB,             -- where a symbolic link points; NULL for all else
     level         INTEGER CHECK (level BETWEEN 1 AND 3), -- how well the content was proved; NULL: not at all
-    durable       INTEGER NOT NULL CHECK (durable IN (0, 1)), -- 1: synced to disk on the target
+    round         INTEGER,          -- that placed it at the target; NULL: it was found there
+    unsettled     INTEGER NOT NULL CHECK (unsettled IN (0, 1)), -- 1: look again though nothing seems to have changed
     PRIMARY KEY (job, path)
 ) STRICT, WITHOUT ROWID;
 
@@ -100,7 +103,7 @@ CREATE TABLE intents (
     hash              BLOB CHECK (length(hash) = 32),
     link              BLOB,
     level             INTEGER CHECK (level BETWEEN 1 AND 3),
-    durable           INTEGER NOT NULL CHECK (durable IN (0, 1)),
+    unsettled         INTEGER NOT NULL CHECK (unsettled IN (0, 1)),
     PRIMARY KEY (job, path)
 ) STRICT, WITHOUT ROWID;
 

@@ -2,7 +2,7 @@ INSERT INTO base VALUES (
     ?1, ?2, ?3,
     ?4, ?5, ?6, ?7, ?8, ?9, ?10,
     ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-    ?18, ?19, ?20, ?21
+    ?18, ?19, ?20, ?21, ?22
 )
 -- Not OR REPLACE: that would remove the old row without telling the triggers that count.
 ON CONFLICT (job, path) DO UPDATE SET
@@ -24,4 +24,5 @@ ON CONFLICT (job, path) DO UPDATE SET
     hash = excluded.hash,
     link = excluded.link,
     level = excluded.level,
-    durable = excluded.durable
+    round = excluded.round,
+    unsettled = excluded.unsettled
