@@ -1,0 +1,47 @@
+//! The journal's base as the planner wants it: in terms of source and target, page by page.
+
+use crate::error::Result;
+use crate::id::JobId;
+use crate::journal::{BaseRow, Journal};
+use crate::outcome::Mode;
+use crate::path::RelPath;
+use crate::plan::BaseView;
+
+/// Rows per page.
+const PAGE: usize = 2_000;
+
+/// Base in path order, a page at a time.
+pub(super) struct Pages {
+    journal: Journal,
+    job: JobId,
+    mode: Mode,
+}
+
+impl Pages {
+    pub fn new(journal: Journal, job: JobId, mode: Mode) -> Self {
+        Self { journal, job, mode }
+    }
+}
+
+impl crate::scan::BasePages for Pages {
+    async fn next_page(&mut self, after: Option<&RelPath>) -> Result<Vec<(RelPath, BaseView)>> {
+        let rows = self.journal.base_page(self.job, after, PAGE).await?;
+        Ok(rows.into_iter().map(|row| view(row, self.mode)).collect())
+    }
+}
+
+fn view(row: BaseRow, mode: Mode) -> (RelPath, BaseView) {
+    let (source, target) = match mode {
+        Mode::Push => (row.near, row.far),
+        Mode::Pull => (row.far, row.near),
+    };
+    let view = BaseView {
+        kind: row.kind,
+        source,
+        target,
+        hash: row.hash,
+        link: row.link,
+        unsettled: row.unsettled,
+    };
+    (row.path, view)
+}

@@ -1,0 +1,372 @@
+//! One round of one job: observe, plan, guard, transfer, record.
+//!
+//! A round is made of attempts. An attempt looks at both sides, plans and carries out; if the connection
+//! is lost, the next attempt begins from what the journal holds, exactly as the first one after a crash
+//! would. That is the only way of going on there is, so it is the one that is tested.
+//!
+//! What a job does not know: schedules, config files, how a server is reached ([`Dial`]), who watches.
+
+mod base;
+mod guard;
+mod local;
+mod own_files;
+mod pull;
+mod push;
+mod spec;
+mod sweep;
+mod wheel;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::clock::{Clock, Random};
+use crate::entry::Time;
+use crate::error::{Error, Kind, Problem, Result};
+use crate::id::{JobId, RoundId, Token};
+use crate::journal::{JobState, Journal};
+use crate::monitor::{Event, Monitor};
+use crate::outcome::{Ending, Mode, Outcome};
+use crate::path::RelPath;
+use crate::plan::{Action, Removal, Rules};
+use crate::report::summary::{describe, failed};
+use crate::scan::Skip;
+use crate::transfer::record::Record;
+use crate::transfer::tally::Tally;
+use crate::transfer::verify::Sampling;
+use crate::transfer::{Options, Parts};
+use crate::tree::Tree;
+pub use spec::Spec;
+
+/// Reaches the far side.
+pub trait Dial: Send + Sync + 'static {
+    /// The far side once it is reached. Dropping the last handle closes the connection.
+    type Far: Tree;
+
+    /// Connects, logs in, starts SFTP.
+    fn dial(&self) -> impl Future<Output = Result<Arc<Self::Far>>> + Send;
+}
+
+/// What a round works with besides its [`Spec`].
+pub struct Context {
+    /// The journal.
+    pub journal: Journal,
+    /// The job's row in it.
+    pub job: JobId,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for names, samples and waits.
+    pub random: Arc<dyn Random>,
+    /// Hears what happens.
+    pub monitor: Arc<dyn Monitor>,
+    /// Turns true when the program shall stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Shown what a round would do, instead of doing it.
+pub trait Preview: Send {
+    /// One action, in the order in which they would begin.
+    fn action(&mut self, action: &Action);
+
+    /// One removal, at the end.
+    fn removal(&mut self, removal: &Removal);
+
+    /// Why the removals would be held.
+    fn held(&mut self, message: &str);
+}
+
+/// Runs one round and records it.
+pub async fn run<D: Dial>(spec: Spec, context: Context, dial: D) -> Outcome {
+    let started = Instant::now();
+    let begun = async {
+        let agent = context.journal.agent().await?;
+        Ok((agent, context.journal.begin_round(context.job, context.clock.now()).await?))
+    };
+    let (agent, id) = match begun.await {
+        Ok(begun) => begun,
+        Err(error) => return failed(spec.name, spec.mode, &error, started.elapsed()),
+    };
+    let round = Round::new(spec, context, dial, id, agent);
+    let result = round.attempts().await;
+    round.end(result, started.elapsed()).await
+}
+
+/// Shows what a round would do. Connects if it must, changes nothing on either side.
+pub async fn preview<D: Dial>(
+    spec: Spec,
+    context: Context,
+    dial: D,
+    show: &mut dyn Preview,
+) -> Result<()> {
+    let agent = context.journal.agent().await?;
+    let round = Round::new(spec, context, dial, RoundId(0), agent);
+    round.hear().await?;
+    match round.spec.mode {
+        Mode::Push => push::preview(&round, show).await,
+        Mode::Pull => pull::preview(&round, show).await,
+    }
+}
+
+/// How an attempt ended.
+enum Attempt {
+    /// Everything that could be done was done; removals are held for this reason.
+    Done(Option<String>),
+    /// Once more; with a look at the far side as a whole if asked for.
+    Again {
+        look: bool,
+    },
+}
+
+/// One round on its way.
+struct Round<D: Dial> {
+    spec: Spec,
+    context: Context,
+    dial: D,
+    id: RoundId,
+    agent: Token,
+    tally: Arc<Tally>,
+    /// Which pieces are read back in this round.
+    seed: u64,
+    started: Time,
+    was_connected: AtomicBool,
+    /// A person said that the roots are meant as they are.
+    accepts_roots: AtomicBool,
+    /// What the last pass left to the next one.
+    postponed: AtomicU64,
+}
+
+impl<D: Dial> Round<D> {
+    fn new(spec: Spec, context: Context, dial: D, id: RoundId, agent: Token) -> Self {
+        let tally = Arc::new(Tally::new(context.monitor.clone(), spec.mode == Mode::Push));
+        let (seed, started) = (context.random.u64(), context.clock.now());
+        let (was_connected, postponed) = (false.into(), u64::MAX.into());
+        let accepts_roots = spec.accept.into();
+        Self { spec, context, dial, id, agent, tally, seed, started, was_connected, accepts_roots, postponed }
+    }
+
+    /// Attempt after attempt, until one is done or fails for good. Returns why removals are held.
+    async fn attempts(&self) -> Result<Option<String>> {
+        self.refuse_halted().await?;
+        let mut look = false;
+        let mut lost_since: Option<Instant> = None;
+        let mut tries = 0;
+        let mut moved = 0;
+        loop {
+            self.tally.begin_attempt();
+            let result = match self.spec.mode {
+                Mode::Push => push::attempt(self, look).await,
+                Mode::Pull => pull::attempt(self).await,
+            };
+            let error = match self.settle_result(result) {
+                Ok(Attempt::Done(held)) => return Ok(held),
+                Ok(Attempt::Again { look: whole }) => {
+                    look = whole;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let now_moved = self.bytes_moved();
+            if now_moved > moved {
+                (moved, tries, lost_since) = (now_moved, 0, None);
+            }
+            let lost_since = *lost_since.get_or_insert_with(Instant::now);
+            if !self.may_reconnect(&error, lost_since) {
+                return Err(error);
+            }
+            self.wait_to_reconnect(&error, tries).await?;
+            tries += 1;
+        }
+    }
+
+    fn bytes_moved(&self) -> u64 {
+        let counts = self.tally.counts();
+        counts.bytes_sent + counts.bytes_received + counts.bytes_verified
+    }
+
+    /// The reason that ended an attempt is in the tally; what its tasks saw was only that it ended.
+    fn settle_result(&self, result: Result<Attempt>) -> Result<Attempt> {
+        match (result, self.tally.take_end()) {
+            (_, Some(end)) => Err(end),
+            (result, None) => result,
+        }
+    }
+
+    fn may_reconnect(&self, error: &Error, lost_since: Instant) -> bool {
+        let lost = error.kind().loses_connection() || error.kind() == Kind::Unreachable;
+        let was_connected = self.was_connected.load(Ordering::Relaxed);
+        lost && was_connected && lost_since.elapsed() < self.spec.retry_for
+    }
+
+    async fn wait_to_reconnect(&self, error: &Error, tries: u32) -> Result<()> {
+        let delay = Backoff::RECONNECT.delay(tries, self.context.random.unit());
+        let reason = error.reason();
+        if tries == 0 {
+            let message = format!("the connection was lost ({reason}) and made again");
+            self.tally.recovered(Problem::new(RelPath::root(), "connect", "reconnected", message));
+        }
+        let delay_millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.tally.tell(Event::Reconnecting { reason, delay_millis });
+        let mut stop = self.context.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(delay) => Ok(()),
+            _ = stop.wait_for(|stop| *stop) => Err(crate::transfer::stopped()),
+        }
+    }
+
+    /// Takes in what a person said since the last round: `highwater resume` forgets the near root.
+    async fn hear(&self) -> Result<JobState> {
+        let state = self.state().await?;
+        if state.near_root.is_none() || state.accept_deletes {
+            self.accepts_roots.store(true, Ordering::Relaxed);
+        }
+        Ok(state)
+    }
+
+    async fn refuse_halted(&self) -> Result<()> {
+        let state = self.hear().await?;
+        match state.halted {
+            Some(why) if self.spec.stays_halted && !self.spec.accept => Err(Error::new(Kind::Halt, "run", &self.spec.name)
+                .detail(format!("it is halted: {why}"))
+                .hint(self.spec.go_on_hint())),
+            _ => Ok(()),
+        }
+    }
+
+    async fn state(&self) -> Result<JobState> {
+        self.context.journal.job_state(self.context.job).await
+    }
+
+    /// Connects to the far side.
+    async fn reach(&self) -> Result<Arc<D::Far>> {
+        self.tally.tell(Event::Connecting { server: self.spec.server.clone() });
+        let mut stop = self.context.stop.clone();
+        let far = tokio::select! {
+            far = self.dial.dial() => far?,
+            _ = stop.wait_for(|stop| *stop) => return Err(crate::transfer::stopped()),
+        };
+        self.was_connected.store(true, Ordering::Relaxed);
+        Ok(far)
+    }
+
+    fn rules(&self, no_deletes: bool) -> Rules {
+        if self.spec.delete && !no_deletes { Rules::with_deletes() } else { Rules::without_deletes() }
+    }
+
+    /// What is left out on both sides.
+    fn skip(&self) -> Skip {
+        let (filter, only) = (self.spec.filter.clone(), self.spec.only.clone());
+        Arc::new(move |path, is_dir| {
+            only.as_ref().is_some_and(|only| only != path) || filter.excludes(path, is_dir)
+        })
+    }
+
+    /// Tells whoever watches how far the look at both sides is.
+    fn tell_seen(&self, (source, target): (u64, u64), last: bool) {
+        const EVERY: u64 = 256;
+        if last || (source + target).is_multiple_of(EVERY) {
+            let (near, far) = if self.spec.mode == Mode::Push { (source, target) } else { (target, source) };
+            self.tally.tell(Event::Scanned { near, far });
+        }
+    }
+
+    fn tell_planned(&self, action: &Action) {
+        if let Action::Put { source, .. } = action {
+            self.tally.tell(Event::Planned { files: 1, bytes: source.size });
+        }
+    }
+
+    fn parts<S: Tree, T: Tree>(&self, source: Arc<S>, target: Arc<T>) -> Parts<S, T> {
+        Parts {
+            source,
+            target,
+            record: self.record(),
+            tally: self.tally.clone(),
+            random: self.context.random.clone(),
+            clock: self.context.clock.clone(),
+        }
+    }
+
+    fn record(&self) -> Record {
+        Record::new(self.context.journal.clone(), self.context.job, self.id, self.spec.mode)
+    }
+
+    fn options(&self, rules: Rules) -> Options {
+        Options {
+            sampling: Sampling::new(self.spec.level, self.seed),
+            durable: self.spec.durable,
+            agent: self.agent.clone(),
+            trash: self.spec.trash.map(|_| self.trash_name()),
+            rate: self.spec.rate,
+            rules,
+            stop: self.context.stop.clone(),
+        }
+    }
+
+    /// The name of this round's folder in the trash: when, whose, which.
+    fn trash_name(&self) -> String {
+        let stamp = jiff::Timestamp::from_second(self.started.secs)
+            .map(|t| t.strftime("%Y%m%dT%H%M%SZ").to_string())
+            .unwrap_or_default();
+        format!("{stamp}-{}-{}", &self.agent.as_str()[..8], self.id)
+    }
+
+    /// Records how the round ended.
+    async fn end(self, result: Result<Option<String>>, elapsed: Duration) -> Outcome {
+        let total = self.tally.total();
+        let (ending, message, exit_code) = match &result {
+            Ok(Some(held)) => (Ending::Held, Some(held.clone()), 4),
+            Ok(None) if !total.problems.is_empty() => (Ending::Problems, None, 1),
+            Ok(None) => (Ending::Ok, None, 0),
+            Err(error) => (ending_of(error), Some(describe(error)), error.kind().exit_code()),
+        };
+        let mut outcome = Outcome {
+            job: self.spec.name.clone(),
+            mode: self.spec.mode,
+            ending,
+            counts: total.counts,
+            problems: total.problems,
+            recovered: total.recovered,
+            elapsed,
+            message,
+            exit_code,
+        };
+        if let Err(error) = self.write_end(&result, &outcome).await {
+            outcome.ending = outcome.ending.max(Ending::Failed);
+            outcome.exit_code = outcome.exit_code.max(error.kind().exit_code());
+            let text = describe(&error);
+            outcome.message = Some(outcome.message.map_or(text.clone(), |old| format!("{old}\n{text}")));
+        }
+        outcome
+    }
+
+    async fn write_end(&self, result: &Result<Option<String>>, outcome: &Outcome) -> Result<()> {
+        let journal = &self.context.journal;
+        let halt = match result {
+            Err(error) if ending_of(error) == Ending::Halted => Some(error.reason()),
+            _ => None,
+        };
+        let went_on = result.is_ok();
+        journal
+            .update_job_state(self.context.job, move |state| {
+                if halt.is_some() {
+                    state.halted = halt;
+                } else if went_on {
+                    state.halted = None;
+                    state.accept_deletes = false;
+                }
+            })
+            .await?;
+        journal.end_round(self.id, self.context.clock.now(), outcome).await?;
+        journal.flush().await
+    }
+}
+
+fn ending_of(error: &Error) -> Ending {
+    match error.kind() {
+        Kind::Halt | Kind::HostKeyChanged => Ending::Halted,
+        _ => Ending::Failed,
+    }
+}

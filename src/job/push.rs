@@ -1,0 +1,327 @@
+//! Push: the far side follows the near one.
+//!
+//! The far side is connected to only when there is something to do there, or when it is time to look
+//! at it as a whole: nothing is known of it yet, the last look is too long ago, or something about the
+//! last rounds is in doubt.
+
+use std::sync::Arc;
+
+use super::own_files::{Writer, read_generation, read_root_id, write_generation, write_root_id};
+use super::{Attempt, Dial, Preview, Round, base, local};
+use crate::error::{Kind, Result};
+use crate::id::Token;
+use crate::journal::JobState;
+use crate::local::disk::Disk;
+use crate::path::RelPath;
+use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
+use crate::plan::{Action, Ending, Planner, Sight};
+use crate::scan::{Join, walk};
+use crate::transfer::Engine;
+use crate::tree::Tree;
+
+/// The far side as an attempt found it.
+struct Reached<D: Dial> {
+    far: Arc<D::Far>,
+    /// Its root is new to us, so that nothing in it can be ours.
+    is_new: bool,
+    /// What the journal says of it cannot be relied on: look at it as a whole, delete nothing.
+    in_doubt: bool,
+}
+
+/// One attempt: the near side, and the far side from when it is needed.
+struct Push<'a, D: Dial> {
+    round: &'a Round<D>,
+    near: Arc<Disk>,
+    looks: bool,
+    far: Option<(Reached<D>, Engine<Disk, D::Far>)>,
+}
+
+pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Attempt> {
+    let near = round.open_near_source().await?;
+    let looks = look || round.must_look().await?;
+    let mut push = Push { round, near, looks, far: None };
+    let result = push.run().await;
+    if let (Err(_), Some((_, engine))) = (&result, &mut push.far) {
+        engine.wind_up().await;
+    }
+    result
+}
+
+/// The same walk and plan, shown instead of done.
+pub(super) async fn preview<D: Dial>(round: &Round<D>, show: &mut dyn Preview) -> Result<()> {
+    let near = round.open_near_source().await?;
+    let reached = if round.must_look().await? { Some(round.reach_root(false).await?) } else { None };
+    let in_doubt = reached.as_ref().is_some_and(|r| r.in_doubt);
+    let far_walk = match &reached {
+        Some(reached) if !reached.is_new => Some(walk(reached.far.clone(), round.skip())),
+        _ => None,
+    };
+    let mut sights = Join::new(walk(near, round.skip()), round.pages(), far_walk);
+    let mut planner = Planner::new(round.rules(in_doubt));
+    while let Some(sight) = sights.next().await? {
+        planner.next(&sight).iter().for_each(|action| show.action(action));
+    }
+    round.show_ending(planner.finish(), show).await
+}
+
+impl<D: Dial> Push<'_, D> {
+    async fn run(&mut self) -> Result<Attempt> {
+        let round = self.round;
+        if self.looks {
+            self.engage().await?;
+        }
+        let in_doubt = self.far.as_ref().is_some_and(|(reached, _)| reached.in_doubt);
+        let far_walk = self.far.as_ref().map(|(reached, _)| walk(reached.far.clone(), round.skip()));
+        let mut sights = Join::new(walk(self.near.clone(), round.skip()), round.pages(), far_walk);
+        let mut planner = Planner::new(round.rules(in_doubt));
+        while let Some(sight) = sights.next().await? {
+            round.tell_seen(sights.seen(), false);
+            for action in planner.next(&sight) {
+                if !self.begin(&sight, action).await? {
+                    return Ok(Attempt::Again { look: true });
+                }
+            }
+        }
+        round.tell_seen(sights.seen(), true);
+        sights.problems().into_iter().for_each(|problem| round.tally.problem(problem));
+        self.end(planner.finish()).await
+    }
+
+    /// Begins an action: here if that suffices, else at the far side. `false`: the far side turned out
+    /// to need a look as a whole.
+    async fn begin(&mut self, sight: &Sight, action: Action) -> Result<bool> {
+        let actions = match self.far {
+            Some(_) => vec![action],
+            None => local::perform(self.round, &self.near, sight, action).await?,
+        };
+        for action in actions {
+            if !self.engage().await? {
+                return Ok(false);
+            }
+            self.round.tell_planned(&action);
+            if let Some((_, engine)) = &mut self.far {
+                engine.submit(sight, action).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn end(&mut self, ending: Ending) -> Result<Attempt> {
+        let round = self.round;
+        if ending.deletes() > 0 {
+            round.guard_place(&self.near)?;
+        }
+        if needs_target(&ending) && !round.would_hold_all(&ending).await? && !self.engage().await? {
+            return Ok(Attempt::Again { look: true });
+        }
+        let Some((reached, engine)) = &mut self.far else {
+            round.remember_near(&self.near).await?;
+            return round.close_unconnected(&ending).await;
+        };
+        let closing = round.close(engine, ending).await?;
+        round.leave_mark(reached, engine.has_changed(), self.looks).await?;
+        if closing.again {
+            return Ok(Attempt::Again { look: false });
+        }
+        round.sweep(reached.far.as_ref()).await?;
+        Ok(Attempt::Done(closing.held))
+    }
+
+    /// Connects, if that has not been done. `false`: what was found needs a look as a whole, and this
+    /// attempt did not begin with one.
+    async fn engage(&mut self) -> Result<bool> {
+        if self.far.is_some() {
+            return Ok(true);
+        }
+        let reached = self.round.reach_root(true).await?;
+        self.round.remember_near(&self.near).await?;
+        if !self.looks && (reached.in_doubt || reached.is_new) {
+            return Ok(false);
+        }
+        let round = self.round;
+        let (parts, rules) = (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
+        let engine = Engine::prepare(parts, round.options(rules)).await?;
+        self.far = Some((reached, engine));
+        Ok(true)
+    }
+}
+
+fn needs_target(ending: &Ending) -> bool {
+    !ending.removals.is_empty() || !ending.after_removals.is_empty() || ending.folders.iter().any(|f| f.certain)
+}
+
+impl<D: Dial> Round<D> {
+    /// Opens the near root and makes sure that it is the one that base was made with.
+    async fn open_near_source(&self) -> Result<Arc<Disk>> {
+        let near = Disk::open(&self.spec.local);
+        let near = match near {
+            Ok(near) => Arc::new(near),
+            Err(error) if error.kind() == Kind::NotFound && self.has_base().await? => {
+                return Err(self.near_is_lost());
+            }
+            Err(error) => return Err(local::unreachable(error)),
+        };
+        let state = self.state().await?;
+        let now = local::identity(&near)?;
+        self.guard_root(near.as_ref(), &self.spec.local.to_string(), state.near_root, Some(now)).await?;
+        Ok(near)
+    }
+
+    pub(super) async fn has_base(&self) -> Result<bool> {
+        Ok(!self.context.journal.base_is_empty(self.context.job).await?)
+    }
+
+    /// Whether the far side must be looked at as a whole.
+    async fn must_look(&self) -> Result<bool> {
+        let state = self.state().await?;
+        let audit = i64::try_from(self.spec.audit.as_secs()).unwrap_or(i64::MAX);
+        let fresh = state.last_audit.is_some_and(|last| {
+            let age = self.context.clock.now().secs - last.secs;
+            (0..audit).contains(&age)
+        });
+        Ok(!fresh
+            || state.pending_generation.is_some()
+            || !self.has_base().await?
+            || !self.context.journal.intents(self.context.job).await?.is_empty()
+            || (self.spec.durable && !self.context.journal.is_synced(self.context.job).await?))
+    }
+
+    /// The near root from now on, once anything can be agreed on with it.
+    pub(super) async fn remember_near(&self, near: &Disk) -> Result<()> {
+        let now = local::identity(near)?;
+        let (journal, job) = (&self.context.journal, self.context.job);
+        journal.update_job_state(job, move |state| state.near_root = Some(now)).await.map(drop)
+    }
+
+    /// Connects, and makes sure that the far root is the one that base was made with. A new one gets
+    /// its id if `make` is set.
+    async fn reach_root(&self, make: bool) -> Result<Reached<D>> {
+        let far = self.reach().await?;
+        let state = self.state().await?;
+        let found = match far.stat(&RelPath::root()).await? {
+            None => FarRoot::Missing,
+            Some(_) => read_root_id(far.as_ref()).await?.map_or(FarRoot::Unnamed, FarRoot::Named),
+        };
+        let has_base = self.has_base().await?;
+        let root = self.spec.far_name();
+        let verdict = check_far_root(&root, state.far_root.as_ref(), has_base, found.clone());
+        match verdict {
+            FarVerdict::Same => {
+                let in_doubt = self.generation_differs(far.as_ref(), &state).await?;
+                Ok(Reached { far, is_new: false, in_doubt })
+            }
+            FarVerdict::Halt { why, .. } if !self.accepts_roots() => Err(self.halt(&root, why)),
+            FarVerdict::Halt { .. } => {
+                self.start_over(make).await?;
+                self.name_root(far, found, make).await
+            }
+            FarVerdict::Name | FarVerdict::Remember(_) => self.name_root(far, found, make).await,
+        }
+    }
+
+    /// A person said that this root is meant: what was agreed with another one counts no more.
+    async fn start_over(&self, make: bool) -> Result<()> {
+        if make {
+            self.context.journal.forget_base_under(self.context.job, &RelPath::root()).await?;
+        }
+        Ok(())
+    }
+
+    async fn name_root(&self, far: Arc<D::Far>, found: FarRoot, make: bool) -> Result<Reached<D>> {
+        if !make {
+            return Ok(Reached { far, is_new: !matches!(found, FarRoot::Named(_)), in_doubt: true });
+        }
+        let id = match found {
+            FarRoot::Named(id) => id,
+            FarRoot::Missing | FarRoot::Unnamed => {
+                far.make_root().await?;
+                let id = Token::draw(self.context.random.as_ref());
+                write_root_id(far.as_ref(), &id, &self.writer()).await?;
+                id
+            }
+        };
+        let generation = read_generation(far.as_ref(), &self.agent).await?.unwrap_or(0);
+        self.context
+            .journal
+            .update_job_state(self.context.job, move |state| {
+                state.far_root = Some(id);
+                state.generation = generation;
+                state.pending_generation = None;
+            })
+            .await?;
+        Ok(Reached { far, is_new: true, in_doubt: false })
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer {
+            agent: &self.agent,
+            random: self.context.random.as_ref(),
+            now: self.context.clock.now(),
+            durable: self.spec.durable,
+        }
+    }
+
+    /// Whether the journal is older (or newer) than what this agent last did there: it was restored
+    /// from a backup, or the machine was.
+    async fn generation_differs(&self, far: &D::Far, state: &JobState) -> Result<bool> {
+        let found = read_generation(far, &self.agent).await?.unwrap_or(0);
+        Ok(found != state.generation && Some(found) != state.pending_generation)
+    }
+
+    /// After a round that changed something, raises the generation on the far side; after a look at the
+    /// whole, remembers when that was.
+    async fn leave_mark(&self, reached: &Reached<D>, changed: bool, looked: bool) -> Result<()> {
+        let (journal, job) = (&self.context.journal, self.context.job);
+        if changed || reached.in_doubt {
+            let next = self.state().await?.generation.max(
+                read_generation(reached.far.as_ref(), &self.agent).await?.unwrap_or(0),
+            ) + 1;
+            journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
+            write_generation(reached.far.as_ref(), next, &self.writer()).await?;
+            journal
+                .update_job_state(job, move |state| {
+                    state.generation = next;
+                    state.pending_generation = None;
+                })
+                .await?;
+        }
+        if looked {
+            let now = self.context.clock.now();
+            journal.update_job_state(job, move |state| state.last_audit = Some(now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there are no more than removals to do, and those would be held.
+    async fn would_hold_all(&self, ending: &Ending) -> Result<bool> {
+        let only_removals = !ending.folders.iter().any(|f| f.certain);
+        Ok(only_removals && self.would_hold(ending.deletes()).await?.is_some())
+    }
+
+    /// Ends a round that had nothing to do at the far side.
+    async fn close_unconnected(&self, ending: &Ending) -> Result<Attempt> {
+        self.context.journal.flush().await?;
+        let held = self.would_hold(ending.deletes()).await?;
+        if held.is_some() {
+            self.tally.count(|c| c.held = ending.deletes());
+        }
+        self.count(ending);
+        Ok(Attempt::Done(held))
+    }
+
+    pub(super) async fn show_ending(&self, ending: Ending, show: &mut dyn Preview) -> Result<()> {
+        if let Some(message) = self.would_hold(ending.deletes()).await? {
+            show.held(&message);
+        }
+        ending.removals.iter().for_each(|removal| show.removal(removal));
+        ending.after_removals.iter().for_each(|action| show.action(action));
+        self.count(&ending);
+        Ok(())
+    }
+
+    /// Base, page by page.
+    pub(super) fn pages(&self) -> base::Pages {
+        base::Pages::new(self.context.journal.clone(), self.context.job, self.spec.mode)
+    }
+}
+

@@ -1,0 +1,236 @@
+//! Carries one file: small ones in one go, with every step that may be joined joined.
+
+use bytes::Bytes;
+use futures_util::future::join4;
+
+use super::Shared;
+use super::place::Fate;
+use super::record::Placing;
+use crate::backoff::Backoff;
+use crate::entry::{Kind, Meta, Sameness, Stat, Time, same_content};
+use crate::error::{Error, Kind as ErrorKind, Problem, Result};
+use crate::hash::{ContentHash, Level, PIECE_BYTES};
+use crate::path::RelPath;
+use crate::plan::Expect;
+use crate::tree::{StagedFile, Tree};
+
+/// How often a file is begun again, because it changed while it was read or came back damaged.
+const MOST_TRIES: u32 = 4;
+
+/// One file to carry.
+pub(super) struct Carry<'a> {
+    pub path: &'a RelPath,
+    pub source: Stat,
+    pub expect: &'a Expect,
+    pub known: Option<ContentHash>,
+}
+
+/// A small file as it was read from the source.
+struct Content {
+    stat: Stat,
+    data: Bytes,
+    hash: ContentHash,
+    /// Whether a later write might leave no sign.
+    racy: bool,
+}
+
+impl<S: Tree, T: Tree> Shared<S, T> {
+    /// Carries a file, and begins again where that helps.
+    pub(super) async fn carry(&self, item: &Carry<'_>) -> Result<Fate> {
+        let mut tries = 0;
+        loop {
+            let small = item.source.size <= PIECE_BYTES;
+            let result = if small { self.carry_small(item).await } else { self.carry_large(item).await };
+            let error = match result {
+                Err(error) if tries + 1 < MOST_TRIES && can_begin_again(error.kind()) => error,
+                result => return result,
+            };
+            if error.kind() == ErrorKind::Corrupt {
+                self.note_recovered(item.path, &error);
+            } else {
+                tokio::time::sleep(Backoff::BUSY_SOURCE.delay(tries, self.random.unit())).await;
+            }
+            tries += 1;
+        }
+    }
+
+    /// Something came back wrong and was carried again.
+    pub(super) fn note_recovered(&self, path: &RelPath, error: &Error) {
+        let message = format!("{}; sent again", error.reason());
+        self.tally.recovered(Problem::new(path.clone(), error.operation(), error.kind().as_str(), message));
+    }
+
+    async fn carry_small(&self, item: &Carry<'_>) -> Result<Fate> {
+        let _room = self.content_room(item.source.size.max(1)).await?;
+        if self.reads_far() {
+            self.pay(item.source.size).await?;
+        }
+        let content = match self.read_small(item).await? {
+            Ok(content) => content,
+            Err(now) => return Ok(Fate::SourceIs(now)),
+        };
+        if item.known == Some(content.hash) {
+            return self.only_metadata(item, content.stat, content.racy).await;
+        }
+        if !self.reads_far() {
+            self.pay(content.data.len() as u64).await?;
+        }
+        let staged = self.staging.fresh(item.path);
+        let result = self.send_small(item, content, &staged).await;
+        self.after_attempt(&staged, &result).await;
+        result
+    }
+
+    /// What stays staged after an attempt: nothing, unless its outcome is unknown.
+    pub(super) async fn after_attempt(&self, staged: &RelPath, result: &Result<Fate>) {
+        match result {
+            Ok(Fate::Done) => {}
+            Err(error) if error.kind().loses_connection() => {}
+            _ => self.discard(staged).await,
+        }
+    }
+
+    async fn send_small(&self, item: &Carry<'_>, content: Content, staged: &RelPath) -> Result<Fate> {
+        let file = self.target.stage(staged).await?;
+        let len = content.data.len() as u64;
+        let picked = len > 0 && self.options.sampling.picks(item.path, 0);
+        let (written, back, finished, there) = join4(
+            async { if len > 0 { file.write_at(0, content.data.clone()).await } else { Ok(()) } },
+            async { if picked { file.read_at(0, len).await.map(Some) } else { Ok(None) } },
+            file.finish(len, &Meta::from(&content.stat), self.options.durable),
+            self.target.stat(item.path),
+        )
+        .await;
+        written?;
+        if !self.reads_far() {
+            self.tally.moved(len);
+        }
+        if let Some(back) = back? {
+            self.count_read_back(len);
+            if back != content.data {
+                return Err(damaged(item.path, 0));
+            }
+        }
+        let placing = Placing {
+            path: item.path.clone(),
+            staged: staged.clone(),
+            kind: Kind::File,
+            source: content.stat,
+            finished: finished?,
+            hash: Some(content.hash),
+            link: None,
+            level: Some(self.options.sampling.level()),
+            unsettled: content.racy,
+        };
+        let fate = self.place(placing, item.expect, there?).await?;
+        if fate == Fate::Done {
+            self.tally.placed(item.path, len, self.options.sampling.level());
+        }
+        Ok(fate)
+    }
+
+    /// Reads a small source file as one version: the same before and after. `Err` inside: it is no file,
+    /// or one that is not small, any more.
+    async fn read_small(&self, item: &Carry<'_>) -> Result<Result<Content, Option<Stat>>> {
+        let looked = self.clock.now();
+        let whole = match self.source.read_whole(item.path, PIECE_BYTES).await {
+            Ok(whole) => whole,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => {
+                return self.source.stat(item.path).await.map(Err);
+            }
+            Err(error) => return Err(error),
+        };
+        if whole.before.kind != Kind::File || whole.after.size > PIECE_BYTES {
+            return Ok(Err(Some(whole.after)));
+        }
+        let steady = same_content(&whole.after, &whole.before) == Sameness::Same;
+        if !steady || whole.data.len() as u64 != whole.after.size {
+            return Err(busy(item.path));
+        }
+        if self.reads_far() {
+            self.tally.moved(whole.data.len() as u64);
+            self.read_again(item.path, &whole.data).await?;
+        }
+        let hash = ContentHash::of(&whole.data);
+        let racy = self.is_racy_source(&whole.after, looked);
+        Ok(Ok(Content { stat: whole.after, data: whole.data, hash, racy }))
+    }
+
+    /// A far source is read a second time, after the first read ended: nothing else can tell whether
+    /// the bytes were damaged on their way into the server's memory or out of it.
+    async fn read_again(&self, path: &RelPath, first: &Bytes) -> Result<()> {
+        if first.is_empty() || !self.options.sampling.picks(path, 0) {
+            return Ok(());
+        }
+        self.pay(first.len() as u64).await?;
+        let second = self.source.read_whole(path, PIECE_BYTES).await?;
+        self.tally.verified_bytes(second.data.len() as u64);
+        if second.data == first {
+            return Ok(());
+        }
+        let steady = second.before.size == first.len() as u64;
+        Err(if steady { damaged(path, 0) } else { busy(path) })
+    }
+
+    /// The target has this content already: only its metadata differ.
+    pub(super) async fn only_metadata(
+        &self,
+        item: &Carry<'_>,
+        source: Stat,
+        racy: bool,
+    ) -> Result<Fate> {
+        let there = self.target.stat(item.path).await?;
+        let Some(seen) = there.filter(|_| super::place::holds(item.expect, there.as_ref())) else {
+            return Ok(Fate::Stale(there));
+        };
+        let target = self.target.set_meta(item.path, seen.kind, &Meta::from(&source)).await?;
+        self.record.content(item.path, source, target, None, racy).await?;
+        Ok(Fate::Done)
+    }
+
+    pub(super) async fn content_room(&self, bytes: u64) -> Result<tokio::sync::SemaphorePermit<'_>> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.content.acquire_many(bytes).await.map_err(|_| super::stopped())
+    }
+
+    /// Whether reading the source costs the line.
+    pub(super) fn reads_far(&self) -> bool {
+        self.source.traits().is_far
+    }
+
+    /// Content read back from the target; counted where it crossed the line.
+    pub(super) fn count_read_back(&self, bytes: u64) {
+        if self.target.traits().is_far {
+            self.tally.verified_bytes(bytes);
+        }
+    }
+
+    /// Whether a write after this look at the source might leave no sign, because the last one had only
+    /// just been made.
+    pub(super) fn is_racy_source(&self, stat: &Stat, looked: Time) -> bool {
+        let granularity = self.source.traits().mtime_granularity_secs * 2;
+        crate::entry::is_racy(stat.mtime, looked, granularity)
+    }
+
+    /// The level that every piece proved so far adds up to.
+    pub(super) fn level(&self) -> Level {
+        self.options.sampling.level()
+    }
+}
+
+fn can_begin_again(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Busy | ErrorKind::Corrupt)
+}
+
+/// The source changed while it was read.
+pub(super) fn busy(path: &RelPath) -> Error {
+    Error::new(ErrorKind::Busy, "read", path)
+        .detail("it changed while it was read")
+        .hint("It is tried again in the next round.")
+}
+
+/// Bytes came back other than they were sent.
+pub(super) fn damaged(path: &RelPath, offset: u64) -> Error {
+    Error::new(ErrorKind::Corrupt, "verify", path)
+        .detail(format!("the block at {offset} came back with other bytes than were sent"))
+}

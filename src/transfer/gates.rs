@@ -1,0 +1,97 @@
+//! Folders that are being made: what goes into one waits for it, everything else does not.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use tokio::sync::watch;
+
+use crate::path::RelPath;
+
+/// How far a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Making,
+    Made,
+    Failed,
+}
+
+/// The folders of one round that are not there yet, or could not be made.
+#[derive(Debug, Default)]
+pub(super) struct Gates(Mutex<HashMap<RelPath, watch::Receiver<State>>>);
+
+/// Opens one gate. Dropping it unused means that the folder could not be made.
+pub(super) struct Opener {
+    path: RelPath,
+    state: watch::Sender<State>,
+}
+
+impl Gates {
+    /// Announces a folder before anything that goes into it is begun.
+    pub fn announce(&self, path: &RelPath) -> Opener {
+        let (state, receiver) = watch::channel(State::Making);
+        self.lock().insert(path.clone(), receiver);
+        Opener { path: path.clone(), state }
+    }
+
+    /// Notes that a folder is there.
+    pub fn open(&self, opener: Opener) {
+        opener.state.send_replace(State::Made);
+        self.lock().remove(&opener.path);
+    }
+
+    /// Waits for the folder that `path` goes into. `false`: it could not be made.
+    pub async fn pass(&self, path: &RelPath) -> bool {
+        let Some(folder) = path.parent() else { return true };
+        let receiver = self.lock().get(&folder).cloned();
+        let Some(mut receiver) = receiver else { return true };
+        match receiver.wait_for(|state| *state != State::Making).await {
+            Ok(state) => *state == State::Made,
+            Err(_) => false,
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RelPath, watch::Receiver<State>>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.state.send_if_modified(|state| {
+            let undecided = *state == State::Making;
+            if undecided {
+                *state = State::Failed;
+            }
+            undecided
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn contents_wait_for_their_folder_and_only_for_it() {
+        let gates = Gates::default();
+        let opener = gates.announce(&path("a"));
+        assert!(gates.pass(&path("b/x")).await);
+        let waiting = gates.pass(&path("a/x"));
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        gates.open(opener);
+        assert!(waiting.await);
+        assert!(gates.pass(&path("a/y")).await);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_given_up_lets_nothing_in() {
+        let gates = Gates::default();
+        drop(gates.announce(&path("a")));
+        assert!(!gates.pass(&path("a/x")).await);
+    }
+}

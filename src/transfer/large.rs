@@ -1,0 +1,430 @@
+//! Carries one large file piece by piece, many pieces in flight, and goes on with what was kept.
+//!
+//! A piece is read, hashed, written, and read back if it is picked; all of a file's pieces go through one
+//! window, in whatever order they are answered. What is acknowledged without a gap is journaled at
+//! least each 8 MiB or second. A kept prefix is proved piece by piece beside the sending of the rest,
+//! and nothing is placed before all of it is proved.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::{Either, join};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::carry::{Carry, busy, damaged};
+use super::place::Fate;
+use super::record::Placing;
+use super::resume::{Kept, Resume, resume};
+use crate::entry::{Kind, Meta, Sameness, Stat, Time, same_content};
+use crate::error::{Error, Kind as ErrorKind, Problem, Result};
+use crate::hash::{ContentHash, PIECE_BYTES, Piece, PieceTree, PrefixHash, piece_count, piece_range};
+use crate::id::TransferId;
+use crate::journal::TransferRow;
+use crate::path::RelPath;
+use crate::tree::{SourceFile, StagedFile, Tree};
+
+/// Pieces of one file in flight: 16 MiB, so that the gapless prefix never lags further behind.
+const PIECES_IN_FLIGHT: usize = (16 << 20) / PIECE_BYTES as usize;
+
+/// Progress is journaled at least each so many pieces (8 MiB) …
+const JOURNAL_PIECES: u64 = (8 << 20) / PIECE_BYTES;
+
+/// … or after so much time.
+const JOURNAL_EVERY: Duration = Duration::from_secs(1);
+
+/// How often one piece is sent again before the file is given up.
+const PIECE_TRIES: u32 = 3;
+
+/// Pieces that may run ahead of the proof of a kept prefix.
+const MOST_AHEAD: u64 = 1 << 16;
+
+/// One large file on its way.
+struct Flight<'a, S: Tree, T: Tree> {
+    engine: &'a Shared<S, T>,
+    path: &'a RelPath,
+    source: S::Source,
+    stat: Stat,
+    looked: Time,
+    staged: T::Staged,
+    staged_path: RelPath,
+}
+
+/// How far it is.
+struct Progress {
+    tree: PieceTree,
+    /// Pieces after a prefix that is still being proved.
+    ahead: BTreeMap<u64, Piece>,
+    /// The prefix kept from an earlier attempt: its pieces, and what they must hash to.
+    kept: Option<(u64, PrefixHash)>,
+    id: Option<TransferId>,
+    journaled: u64,
+    journaled_at: Instant,
+}
+
+impl<S: Tree, T: Tree> Shared<S, T> {
+    pub(super) async fn carry_large(&self, item: &Carry<'_>) -> Result<Fate> {
+        let looked = self.clock.now();
+        let source = match self.source.open(item.path).await {
+            Ok(source) => source,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => {
+                return self.source.stat(item.path).await.map(Fate::SourceIs);
+            }
+            Err(error) => return Err(error),
+        };
+        let stat = source.stat().await?;
+        if stat.kind != Kind::File || stat.size <= PIECE_BYTES {
+            return Ok(Fate::SourceIs(Some(stat)));
+        }
+        if let Some(known) = item.known.filter(|_| !self.reads_far())
+            && self.hash_open(&source, stat.size, false).await? == Some(known)
+        {
+            let racy = self.is_racy_source(&stat, looked);
+            return self.only_metadata(item, stat, racy).await;
+        }
+        let there = self.target.stat(item.path).await?;
+        if !super::place::holds(item.expect, there.as_ref()) {
+            return Ok(Fate::Stale(there)); // before anything is sent; looked at again before it is placed
+        }
+        self.carry_open(item, source, stat, looked).await
+    }
+
+    async fn carry_open(&self, item: &Carry<'_>, source: S::Source, stat: Stat, looked: Time) -> Result<Fate> {
+        let kept = self.reopen_kept(item.path, &source, &stat).await?;
+        let (staged, staged_path, progress) = match kept {
+            Some(kept) => kept,
+            None => {
+                let staged_path = self.staging.fresh(item.path);
+                let staged = self.target.stage(&staged_path).await?;
+                (staged, staged_path, Progress::new(None, None))
+            }
+        };
+        let kept = progress.kept.map_or(0, |(pieces, _)| pieces * PIECE_BYTES);
+        self.tally.begins(item.path, kept);
+        if kept > 0 {
+            self.note_resumed(item.path, kept);
+        }
+        let mut flight = Flight { engine: self, path: item.path, source, stat, looked, staged, staged_path };
+        let mut progress = progress;
+        let result = flight.run(item, &mut progress).await;
+        flight.end(&mut progress, &result).await?;
+        result
+    }
+
+    /// The whole content of an open source, hashed; `None` if it ended early.
+    pub(super) async fn hash_open<F: SourceFile>(&self, file: &F, size: u64, is_far: bool) -> Result<Option<ContentHash>> {
+        let mut tree = PieceTree::new();
+        let mut whole = None;
+        let mut reading = FuturesUnordered::new();
+        let mut next = 0;
+        loop {
+            while reading.len() < 32 && next < piece_count(size) {
+                let (index, (offset, len)) = (next, piece_range(next, size));
+                reading.push(async move {
+                    let _room = self.content_room(len).await?;
+                    if is_far {
+                        self.pay(len).await?;
+                    }
+                    file.read_at(offset, len).await.map(|data| (index, len, data))
+                });
+                next += 1;
+            }
+            let Some(read) = reading.next().await else { break };
+            let (index, len, data) = read?;
+            if data.len() as u64 != len {
+                return Ok(None);
+            }
+            if size <= PIECE_BYTES {
+                whole = Some(ContentHash::of(&data));
+            } else {
+                tree.insert(index, Piece::of(index, &data));
+            }
+        }
+        Ok(if size == 0 { Some(ContentHash::of(b"")) } else { whole.or_else(|| tree.finish()) })
+    }
+
+    /// What an earlier attempt left of this file, opened and quickly checked, if it can be gone on with.
+    async fn reopen_kept(
+        &self,
+        path: &RelPath,
+        source: &S::Source,
+        stat: &Stat,
+    ) -> Result<Option<(T::Staged, RelPath, Progress)>> {
+        let row = self.unfinished.lock().unwrap_or_else(|e| e.into_inner()).remove(path);
+        let Some(row) = row else { return Ok(None) };
+        match self.try_kept(&row, source, stat).await {
+            Ok(Ok((staged, pieces))) => {
+                let progress = Progress::new(row.prefix.map(|prefix| (pieces, prefix)), Some(row.id));
+                Ok(Some((staged, row.staged, progress)))
+            }
+            Ok(Err(why)) => self.give_up_kept(row, why).await.map(|()| None),
+            Err(error) if error.kind().ends_round() => Err(error),
+            Err(error) => self.give_up_kept(row, &error.reason()).await.map(|()| None),
+        }
+    }
+
+    fn note_resumed(&self, path: &RelPath, kept: u64) {
+        let message = format!("went on after the {kept} bytes that an earlier attempt had carried");
+        self.tally.recovered(Problem::new(path.clone(), "resume", "resumed", message));
+    }
+
+    async fn try_kept(
+        &self,
+        row: &TransferRow,
+        source: &S::Source,
+        stat: &Stat,
+    ) -> Result<Result<(T::Staged, u64), &'static str>> {
+        let staged = self.target.reopen(&row.staged).await?;
+        let decision = resume(&Kept {
+            source_then: row.source,
+            source_now: *stat,
+            acknowledged: row.offset,
+            staged_size: staged.stat().await?.size,
+            far_source: self.reads_far(),
+            now: self.clock.now(),
+        });
+        let pieces = match decision {
+            Resume::Afresh(why) => return Ok(Err(why)),
+            Resume::From(pieces) if row.prefix.is_none() || pieces * PIECE_BYTES != row.offset => {
+                return Ok(Err("its kept prefix has no hash"));
+            }
+            Resume::From(pieces) => pieces,
+        };
+        let (offset, len) = piece_range(pieces - 1, stat.size);
+        let (there, here) = join(staged.read_at(offset, len), source.read_at(offset, len)).await;
+        Ok(if there? == here? { Ok((staged, pieces)) } else { Err("its last block is not the source's") })
+    }
+
+    pub(super) async fn give_up_kept(&self, row: TransferRow, why: &str) -> Result<()> {
+        let message = format!("what was staged earlier is not used: {why}; started again");
+        self.tally.recovered(Problem::new(row.path.clone(), "resume", "restarted", message));
+        self.record.end_transfer(row.id).await?;
+        self.discard(&row.staged).await;
+        Ok(())
+    }
+}
+
+impl Progress {
+    fn new(kept: Option<(u64, PrefixHash)>, id: Option<TransferId>) -> Self {
+        let journaled = kept.map_or(0, |(pieces, _)| pieces);
+        let journaled_at = Instant::now();
+        Self { tree: PieceTree::new(), ahead: BTreeMap::new(), kept, id, journaled, journaled_at }
+    }
+
+    /// Takes a piece in. `false`: the kept prefix is proved wrong.
+    fn take(&mut self, index: u64, piece: Piece) -> bool {
+        let Some((pieces, prefix)) = self.kept else {
+            self.tree.insert(index, piece);
+            return true;
+        };
+        if index >= pieces {
+            self.ahead.insert(index, piece);
+            return true;
+        }
+        self.tree.insert(index, piece);
+        if self.tree.gapless() < pieces {
+            return true;
+        }
+        if self.tree.prefix() != prefix {
+            return false;
+        }
+        self.kept = None;
+        for (index, piece) in std::mem::take(&mut self.ahead) {
+            self.tree.insert(index, piece);
+        }
+        true
+    }
+
+    fn is_due(&self) -> bool {
+        let new = self.tree.gapless().saturating_sub(self.journaled);
+        self.kept.is_none() && (new >= JOURNAL_PIECES || (new > 0 && self.journaled_at.elapsed() >= JOURNAL_EVERY))
+    }
+}
+
+impl<S: Tree, T: Tree> Flight<'_, S, T> {
+    async fn run(&mut self, item: &Carry<'_>, progress: &mut Progress) -> Result<Fate> {
+        self.pieces(progress).await?;
+        let Some(hash) = progress.tree.clone().finish() else {
+            return Err(Error::new(ErrorKind::Internal, "hash", self.path).detail("pieces are missing"));
+        };
+        self.read_again(hash).await?;
+        let now = self.source.stat().await?;
+        if same_content(&now, &self.stat) != Sameness::Same {
+            return Err(busy(self.path));
+        }
+        self.engine.tally.resumed(self.path);
+        self.finish(item, hash).await
+    }
+
+    /// Sends all pieces that are not there yet, and proves those that are.
+    async fn pieces(&self, progress: &mut Progress) -> Result<()> {
+        let kept = progress.kept.map_or(0, |(pieces, _)| pieces);
+        let (mut to_prove, mut to_send) = (0..kept, kept..piece_count(self.stat.size));
+        let mut flying = FuturesUnordered::new();
+        loop {
+            while flying.len() < PIECES_IN_FLIGHT && !self.engine.must_stop() {
+                let proving_lags = to_send.start.saturating_sub(kept) > MOST_AHEAD && !to_prove.is_empty();
+                let proves_next = proving_lags || flying.len() % 2 == 0;
+                let proof = if proves_next { to_prove.next() } else { None };
+                if let Some(index) = proof {
+                    flying.push(Either::Left(self.prove(index)));
+                } else if let Some(index) = to_send.next() {
+                    flying.push(Either::Right(self.send(index)));
+                } else if let Some(index) = to_prove.next() {
+                    flying.push(Either::Left(self.prove(index)));
+                } else {
+                    break;
+                }
+            }
+            let Some(flown) = flying.next().await else { break };
+            let (index, piece) = flown?;
+            if !progress.take(index, piece) {
+                return Err(not_the_prefix(self.path));
+            }
+            if progress.is_due() {
+                self.journal(progress).await?;
+            }
+        }
+        if self.engine.must_stop() { Err(super::stopped()) } else { Ok(()) }
+    }
+
+    /// One piece of a kept prefix: what is staged must be what the source has. A far source is not read
+    /// again for it; there the journaled hash of the prefix decides.
+    async fn prove(&self, index: u64) -> Result<(u64, Piece)> {
+        let (offset, len) = piece_range(index, self.stat.size);
+        let _room = self.engine.content_room(2 * len).await?;
+        let there = self.staged.read_at(offset, len).await?;
+        self.engine.count_read_back(len);
+        if there.len() as u64 != len {
+            return Err(not_the_prefix(self.path));
+        }
+        let piece = Piece::of(index, &there);
+        if !self.engine.reads_far() && self.source.read_at(offset, len).await? != there {
+            return Err(not_the_prefix(self.path));
+        }
+        Ok((index, piece))
+    }
+
+    /// Reads one piece, writes it, and reads it back if it is picked; again if it came back damaged.
+    async fn send(&self, index: u64) -> Result<(u64, Piece)> {
+        let engine = self.engine;
+        let (offset, len) = piece_range(index, self.stat.size);
+        let _room = engine.content_room(len).await?;
+        if engine.must_stop() {
+            return Err(super::stopped());
+        }
+        engine.pay(len).await?;
+        let data = self.source.read_at(offset, len).await?;
+        if data.len() as u64 != len {
+            return Err(busy(self.path));
+        }
+        let piece = Piece::of(index, &data);
+        let picked = engine.options.sampling.picks(self.path, index);
+        for _ in 0..PIECE_TRIES {
+            let (written, back) = join(self.staged.write_at(offset, data.clone()), async {
+                if picked { self.staged.read_at(offset, len).await.map(Some) } else { Ok(None) }
+            })
+            .await;
+            written?;
+            engine.tally.moved(len);
+            let Some(back) = back? else { return Ok((index, piece)) };
+            engine.count_read_back(len);
+            if back == data {
+                return Ok((index, piece));
+            }
+            engine.note_recovered(self.path, &damaged(self.path, offset));
+        }
+        Err(damaged(self.path, offset).hint("The server or its disk keeps changing bytes."))
+    }
+
+    /// A far source is read a second time after the first read ended, and must hash the same.
+    async fn read_again(&self, hash: ContentHash) -> Result<()> {
+        if !self.engine.reads_far() {
+            return Ok(());
+        }
+        match self.engine.level() {
+            crate::hash::Level::Ack => return Ok(()),
+            crate::hash::Level::Sample | crate::hash::Level::Full => {}
+        }
+        let again = self.engine.hash_open(&self.source, self.stat.size, true).await?;
+        self.engine.tally.verified_bytes(self.stat.size);
+        match again {
+            Some(again) if again == hash => Ok(()),
+            Some(_) => Err(Error::new(ErrorKind::Corrupt, "verify", self.path)
+                .detail("two reads of the far file gave different bytes")),
+            None => Err(busy(self.path)),
+        }
+    }
+
+    async fn finish(&self, item: &Carry<'_>, hash: ContentHash) -> Result<Fate> {
+        let engine = self.engine;
+        let meta = Meta::from(&self.stat);
+        let (finished, there) = join(
+            self.staged.finish(self.stat.size, &meta, engine.options.durable),
+            engine.target.stat(self.path),
+        )
+        .await;
+        let placing = Placing {
+            path: self.path.clone(),
+            staged: self.staged_path.clone(),
+            kind: Kind::File,
+            source: self.stat,
+            finished: finished?,
+            hash: Some(hash),
+            link: None,
+            level: Some(engine.level()),
+            unsettled: engine.is_racy_source(&self.stat, self.looked),
+        };
+        let fate = engine.place(placing, item.expect, there?).await?;
+        if fate == Fate::Done {
+            engine.tally.placed(self.path, self.stat.size, engine.level());
+        }
+        Ok(fate)
+    }
+
+    /// Journals how far the transfer is: the row first appears when there is something to go on with.
+    async fn journal(&self, progress: &mut Progress) -> Result<()> {
+        let pieces = progress.tree.gapless();
+        let offset = (pieces * PIECE_BYTES).min(self.stat.size);
+        let prefix = progress.tree.prefix();
+        let record = &self.engine.record;
+        let id = match progress.id {
+            Some(id) => id,
+            None => record.begin_transfer(self.path, &self.staged_path, &self.stat).await?,
+        };
+        progress.id = Some(id);
+        record.progress(id, offset, prefix).await?;
+        progress.journaled = pieces;
+        progress.journaled_at = Instant::now();
+        Ok(())
+    }
+
+    /// What remains of the attempt: a row and a staged file to go on with after a cut or a stop,
+    /// otherwise neither.
+    async fn end(&self, progress: &mut Progress, result: &Result<Fate>) -> Result<()> {
+        let keep = matches!(result, Err(e) if e.kind().loses_connection() || e.kind() == ErrorKind::Interrupted);
+        if keep {
+            if progress.kept.is_none() && progress.tree.gapless() > progress.journaled {
+                self.journal(progress).await?;
+            }
+            return Ok(());
+        }
+        if let Some(id) = progress.id {
+            self.engine.record.end_transfer(id).await?;
+        }
+        self.engine.after_attempt(&self.staged_path, result).await;
+        if let Err(error) = result
+            && error.kind() == ErrorKind::Stale
+        {
+            self.engine.note_recovered(self.path, error);
+        }
+        Ok(())
+    }
+}
+
+/// The staged prefix is not what was acknowledged: the file is begun again under a new name.
+fn not_the_prefix(path: &RelPath) -> Error {
+    Error::new(ErrorKind::Corrupt, "resume", path)
+        .detail("what was staged earlier is not what was sent then")
+}

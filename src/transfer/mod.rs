@@ -1,0 +1,291 @@
+//! The transfer engine: performs actions with bounded work in flight, and records what came of them.
+//!
+//! One loop serves both directions: it reads from the source tree and writes to the target tree, and
+//! never asks which of them is far. Per file: stage, write, read back, finish, look at the target, note
+//! the intent, place, record. The steps before the intent are joined, so that on a server that keeps
+//! order they cost one round trip; nothing is placed before all of them were answered.
+//!
+//! What it does not know: schedules, config, how to connect. A lost connection ends it; whoever connects
+//! again makes a new engine, and what the journal holds decides how it goes on.
+
+mod carry;
+mod gates;
+mod large;
+mod perform;
+mod place;
+pub mod record;
+pub mod remove;
+pub mod resume;
+pub mod settle;
+mod staging;
+pub mod tally;
+pub mod throttle;
+mod trash;
+pub mod verify;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::clock::{Clock, Random};
+use crate::error::{Error, Kind, Result};
+use crate::id::Token;
+use crate::journal::TransferRow;
+use crate::path::RelPath;
+use crate::plan::{Action, Rules, Sight};
+use crate::tree::Tree;
+use gates::Gates;
+use record::Record;
+use staging::Staging;
+use tally::Tally;
+use throttle::Throttle;
+use trash::Trash;
+use verify::Sampling;
+
+/// Actions under way at once. Each small file is one; a server's handle limit bounds them further.
+const MOST_ACTIONS: usize = 512;
+
+/// File content held in memory at once, over all files, in bytes.
+const CONTENT_BYTES: usize = 24 << 20;
+
+/// How long tasks may take to end after the round has.
+const LAST_WORK: Duration = Duration::from_secs(8);
+
+/// What the engine is told for one round.
+pub struct Options {
+    /// How contents are proved.
+    pub sampling: Sampling,
+    /// Whether files and folders are made durable before they count.
+    pub durable: bool,
+    /// This agent, whose staging folder is used.
+    pub agent: Token,
+    /// The name of this round's folder in the trash; `None`: nothing is kept.
+    pub trash: Option<String>,
+    /// Content per second over the wire, in bytes; `None`: no limit.
+    pub rate: Option<u64>,
+    /// The planner's rules, for what has to be reconsidered.
+    pub rules: Rules,
+    /// Turns true when the program shall stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// What all tasks of one engine share.
+pub(crate) struct Shared<S: Tree, T: Tree> {
+    source: Arc<S>,
+    target: Arc<T>,
+    options: Options,
+    record: Record,
+    tally: Arc<Tally>,
+    gates: Gates,
+    staging: Staging,
+    trash: Trash,
+    throttle: Throttle,
+    content: Semaphore,
+    /// Transfers that an earlier attempt left and that may be gone on with, by target path.
+    unfinished: Mutex<HashMap<RelPath, TransferRow>>,
+    /// Folders of the target in which names changed.
+    touched: Mutex<BTreeSet<RelPath>>,
+    /// Set when what is under way shall come to an end.
+    winds_up: AtomicBool,
+    random: Arc<dyn Random>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Performs the actions of one round over one connection.
+pub struct Engine<S: Tree, T: Tree> {
+    shared: Arc<Shared<S, T>>,
+    tasks: JoinSet<()>,
+    room: Arc<Semaphore>,
+}
+
+/// What an engine works with: two trees and what outlives it.
+pub struct Parts<S, T> {
+    /// The side that is followed.
+    pub source: Arc<S>,
+    /// The side that follows.
+    pub target: Arc<T>,
+    /// Writes outcomes into the journal.
+    pub record: Record,
+    /// Collects counts and problems.
+    pub tally: Arc<Tally>,
+    /// Randomness for names.
+    pub random: Arc<dyn Random>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl<S: Tree, T: Tree> Engine<S, T> {
+    /// Prepares the target: makes the staging folder, fences and sweeps what an earlier attempt left,
+    /// and settles the renames whose outcome was unknown. After this, planning may begin.
+    pub async fn prepare(parts: Parts<S, T>, options: Options) -> Result<Self> {
+        let Parts { source, target, record, tally, random, clock } = parts;
+        let staging = Staging::prepare(target.as_ref(), options.agent.clone(), random.clone()).await?;
+        let unfinished = settle::settle(target.as_ref(), &staging, &record).await?;
+        let unsynced = if options.durable { record.unsynced_folders().await? } else { Vec::new() };
+        let most = source.traits().open_files.min(target.traits().open_files).clamp(1, MOST_ACTIONS);
+        let shared = Shared {
+            throttle: Throttle::new(options.rate),
+            trash: Trash::new(options.trash.clone()),
+            content: Semaphore::new(CONTENT_BYTES),
+            gates: Gates::default(),
+            unfinished: Mutex::new(unfinished),
+            winds_up: AtomicBool::new(false),
+            touched: Mutex::new(unsynced.into_iter().collect()),
+            source,
+            target,
+            options,
+            record,
+            tally,
+            staging,
+            random,
+            clock,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            tasks: JoinSet::new(),
+            room: Arc::new(Semaphore::new(most)),
+        })
+    }
+
+    /// Begins one action, as soon as there is room. Errors with `Interrupted` when no more shall be
+    /// begun: the round has ended or the program shall stop; [`Tally`] knows why.
+    pub async fn submit(&mut self, sight: &Sight, action: Action) -> Result<()> {
+        if self.shared.must_stop() {
+            return Err(stopped());
+        }
+        let permit = self.room.clone().acquire_owned().await.map_err(|_| stopped())?;
+        while self.tasks.try_join_next().is_some_and(|joined| self.shared.survived(joined)) {}
+        let opener = match &action {
+            Action::MakeDir { path, .. } => Some(self.shared.gates.announce(path)),
+            _ => None,
+        };
+        let (shared, sight) = (self.shared.clone(), sight.clone());
+        self.tasks.spawn(async move {
+            shared.perform(sight, action, opener).await;
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    /// Waits until everything begun is done.
+    pub async fn drain(&mut self) -> Result<()> {
+        while let Some(joined) = self.tasks.join_next().await {
+            self.shared.survived(joined);
+        }
+        if self.shared.must_stop() { Err(stopped()) } else { Ok(()) }
+    }
+
+    /// Makes the names in all touched folders durable, if the job asks for it and the target can, and says
+    /// so in the journal.
+    pub async fn sync_folders(&self) -> Result<()> {
+        self.shared.sync_folders().await
+    }
+
+    /// Ends what is under way after an error: each task leaves behind what can be gone on with. What does
+    /// not end in time is given up; the journal knows of it up to its last second.
+    pub async fn wind_up(&mut self) {
+        self.shared.winds_up.store(true, Ordering::Relaxed);
+        if tokio::time::timeout(LAST_WORK, self.drain()).await.is_err() {
+            self.tasks.abort_all();
+        }
+    }
+
+    /// Whether anything was placed in the target or taken out of it.
+    pub fn has_changed(&self) -> bool {
+        !self.shared.lock_touched().is_empty()
+    }
+
+    /// Folders of the target in which something was placed or from which something was taken.
+    pub fn touched(&self, folder: &RelPath) -> bool {
+        self.shared.lock_touched().contains(folder)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared<S, T>> {
+        &self.shared
+    }
+}
+
+pub(crate) fn stopped() -> Error {
+    Error::new(Kind::Interrupted, "go on with", "the round").detail("it was stopped")
+}
+
+impl<S: Tree, T: Tree> Shared<S, T> {
+    /// Whether nothing new may be begun.
+    fn must_stop(&self) -> bool {
+        let stop = *self.options.stop.borrow() || self.winds_up.load(Ordering::Relaxed);
+        stop || self.tally.has_ended()
+    }
+
+    /// A task that panicked ends the round, not the program.
+    fn survived(&self, joined: Result<(), tokio::task::JoinError>) -> bool {
+        if let Err(error) = joined {
+            self.tally.end(Error::new(Kind::Internal, "carry out", "an action").because(error));
+        }
+        true
+    }
+
+    fn lock_touched(&self) -> std::sync::MutexGuard<'_, BTreeSet<RelPath>> {
+        self.touched.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Waits until so much content may cross the wire.
+    async fn pay(&self, bytes: u64) -> Result<()> {
+        let mut stop = self.options.stop.clone();
+        tokio::select! {
+            () = self.throttle.take(bytes) => Ok(()),
+            Ok(_) = stop.wait_for(|stop| *stop) => Err(stopped()),
+        }
+    }
+
+    fn touch(&self, path: &RelPath) {
+        if let Some(folder) = path.parent() {
+            self.lock_touched().insert(folder);
+        }
+    }
+
+    async fn sync_folders(&self) -> Result<()> {
+        if !self.options.durable {
+            return Ok(());
+        }
+        let folders: Vec<RelPath> = self.lock_touched().iter().cloned().collect();
+        for synced in in_batches(folders.iter().map(|folder| self.sync_folder(folder)), 64).await {
+            synced?;
+        }
+        self.record.synced().await
+    }
+
+    /// What cannot be made durable is as good as it gets: the next round could not do better.
+    async fn sync_folder(&self, folder: &RelPath) -> Result<()> {
+        match self.target.sync_dir(folder).await {
+            Err(error) if error.kind().ends_round() => Err(error),
+            Err(error) if error.kind() == Kind::NotFound => Ok(()), // it was removed meanwhile
+            Err(error) => {
+                tracing::info!("{error}");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// Runs futures, at most `width` at once, and returns their results in order of completion.
+async fn in_batches<F: Future>(futures: impl Iterator<Item = F>, width: usize) -> Vec<F::Output> {
+    use futures_util::stream::{FuturesUnordered, StreamExt};
+    let mut waiting = futures;
+    let mut running = FuturesUnordered::new();
+    let mut results = Vec::new();
+    loop {
+        while running.len() < width {
+            let Some(next) = waiting.next() else { break };
+            running.push(next);
+        }
+        match running.next().await {
+            Some(result) => results.push(result),
+            None => return results,
+        }
+    }
+}

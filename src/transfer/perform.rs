@@ -1,0 +1,308 @@
+//! One path from its first action to the last: perform, and where the world turned out to be other than
+//! planned, or a question was answered, ask the planner again.
+
+use super::Shared;
+use super::carry::Carry;
+use super::gates::Opener;
+use super::place::{Fate, holds};
+use super::record::Placing;
+use crate::entry::{Kind, Meta, Stat, Time};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::hash::{ContentHash, Level};
+use crate::path::RelPath;
+use crate::plan::{Action, Expect, Facts, Role, Seen, Sight, reconsider};
+use crate::tree::{SourceFile, Tree};
+
+/// How often one path is thought over before it is left to the next round.
+const MOST_TURNS: u32 = 8;
+
+/// A path that is being worked on.
+struct Turn {
+    sight: Sight,
+    facts: Facts,
+    /// What a comparison found both sides to contain.
+    proved: Option<(ContentHash, Level)>,
+    /// When the first look at it began.
+    looked: Time,
+}
+
+impl<S: Tree, T: Tree> Shared<S, T> {
+    /// Performs an action and what follows from it. Errors end up in the tally.
+    pub(super) async fn perform(&self, sight: Sight, action: Action, opener: Option<Opener>) {
+        let path = action.path().clone();
+        let mut turn = Turn { sight, facts: Facts::default(), proved: None, looked: self.clock.now() };
+        let mut opener = opener;
+        let mut queue = vec![action];
+        for _ in 0..MOST_TURNS {
+            let Some(action) = queue.pop() else { return };
+            let fate = match self.act(&action, &mut turn, &mut opener).await {
+                Ok(fate) => fate,
+                Err(error) => return self.tally.failed(&path, error),
+            };
+            if fate == Fate::Done {
+                continue;
+            }
+            turn.learn(fate);
+            queue = reconsider(&self.options.rules, &turn.sight, turn.facts);
+            queue.reverse();
+        }
+        let error = Error::new(ErrorKind::Stale, "settle", &path)
+            .detail("it keeps changing while it is worked on")
+            .hint("It is tried again in the next round.");
+        self.tally.failed(&path, error);
+    }
+
+    async fn act(&self, action: &Action, turn: &mut Turn, opener: &mut Option<Opener>) -> Result<Fate> {
+        match action {
+            Action::Put { path, source, expect, known, .. } => {
+                self.carry(&Carry { path, source: *source, expect, known: *known }).await
+            }
+            Action::PutLink { path, source, expect, known, .. } => {
+                self.put_link(path, source, expect, known.as_deref()).await
+            }
+            Action::MakeDir { path, source, expect, .. } => self.make_dir(path, source, expect, opener).await,
+            Action::AdoptDir { path, source, target, settled } => {
+                self.record.folder(path, *source, *target, !settled).await?;
+                Ok(Fate::Done)
+            }
+            Action::Compare { path, source, target, .. } => self.compare(path, source, target, turn).await,
+            Action::Recheck { path, role, stat, hash, link } => {
+                self.recheck(path, *role, stat, hash.as_ref(), link.as_deref()).await
+            }
+            Action::SetMeta { path, source, target, .. } => self.set_meta(path, source, target, turn).await,
+            Action::Record { path, source, target } => self.write_base(path, source, target, turn).await,
+            Action::Forget { path } => self.record.forget(path).await.map(|()| Fate::Done),
+            Action::Report(problem) => {
+                self.tally.problem(problem.clone());
+                Ok(Fate::Done)
+            }
+        }
+    }
+
+    async fn put_link(
+        &self,
+        path: &RelPath,
+        source: &Stat,
+        expect: &Expect,
+        known: Option<&[u8]>,
+    ) -> Result<Fate> {
+        let link = self.source.read_link(path).await?;
+        let there = self.target.stat(path).await?;
+        if !holds(expect, there.as_ref()) {
+            return Ok(Fate::Stale(there));
+        }
+        if let Some(target) = there.filter(|_| known == Some(&link)) {
+            self.record.link(path, *source, target, link).await?;
+            return Ok(Fate::Done);
+        }
+        let staged = self.staging.fresh(path);
+        self.target.make_link(&staged, &link).await?;
+        let result = self.place_link(path, source, expect, &staged, link, there).await;
+        self.after_attempt(&staged, &result).await;
+        result
+    }
+
+    async fn place_link(
+        &self,
+        path: &RelPath,
+        source: &Stat,
+        expect: &Expect,
+        staged: &RelPath,
+        link: Vec<u8>,
+        there: Option<Stat>,
+    ) -> Result<Fate> {
+        let finished = self.target.stat(staged).await?.ok_or_else(|| {
+            Error::new(ErrorKind::Failed, "make the link", path).detail("it vanished right after it was made")
+        })?;
+        let placing = Placing {
+            path: path.clone(),
+            staged: staged.clone(),
+            kind: Kind::Link,
+            source: *source,
+            finished,
+            hash: None,
+            link: Some(link),
+            level: None,
+            unsettled: false,
+        };
+        self.place(placing, expect, there).await
+    }
+
+    async fn make_dir(
+        &self,
+        path: &RelPath,
+        source: &Stat,
+        expect: &Expect,
+        opener: &mut Option<Opener>,
+    ) -> Result<Fate> {
+        if !self.gates.pass(path).await {
+            return Err(Error::new(ErrorKind::Failed, "make the folder", path)
+                .detail("the folder it belongs into could not be made"));
+        }
+        if matches!(expect, Expect::Retire(_) | Expect::Displace(_)) {
+            let there = self.target.stat(path).await?;
+            if !holds(expect, there.as_ref()) {
+                return Ok(Fate::Stale(there));
+            }
+            if let Some(old) = there {
+                self.clear_for_dir(path, &old, expect).await?;
+            }
+        }
+        match self.target.make_dir(path, source.carried_mode()).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Exists => {
+                let there = self.target.stat(path).await?;
+                if there.is_some_and(|t| t.kind == Kind::Dir)
+                    && let Some(opener) = opener.take()
+                {
+                    self.gates.open(opener); // what goes into it can
+                }
+                return Ok(Fate::Stale(there));
+            }
+            Err(error) => return Err(error),
+        }
+        self.touch(path);
+        let target = Stat { kind: Kind::Dir, size: 0, ctime: None, inode: None, ..*source };
+        self.record.made(path, *source, target).await?;
+        if let Some(opener) = opener.take() {
+            self.gates.open(opener);
+        }
+        Ok(Fate::Done)
+    }
+
+    async fn clear_for_dir(&self, path: &RelPath, old: &Stat, expect: &Expect) -> Result<()> {
+        self.make_way(path, expect).await?;
+        if !self.keeps_trash() && old.kind != Kind::Dir {
+            self.target.remove_file(path).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads both sides and compares. At level `ack` a file of the same size and second counts as the
+    /// same, as it does for rsync.
+    async fn compare(&self, path: &RelPath, source: &Stat, target: &Stat, turn: &mut Turn) -> Result<Fate> {
+        if source.kind == Kind::Link {
+            let (here, there) = futures_util::future::join(
+                self.source.read_link(path),
+                self.target.read_link(path),
+            )
+            .await;
+            return Ok(Fate::Equal(here? == there?));
+        }
+        if self.level() == Level::Ack && source.mtime.to_sftp() == target.mtime.to_sftp() {
+            return Ok(Fate::Equal(true));
+        }
+        let (here, there) = futures_util::future::join(
+            self.hash_of(self.source.as_ref(), path, source),
+            self.hash_of(self.target.as_ref(), path, target),
+        )
+        .await;
+        let (here, there) = (here?, there?);
+        self.tally.verified_bytes(source.size);
+        let equal = here.is_some() && here == there;
+        turn.proved = here.filter(|_| equal).map(|hash| (hash, Level::Full));
+        Ok(Fate::Equal(equal))
+    }
+
+    async fn recheck(
+        &self,
+        path: &RelPath,
+        role: Role,
+        stat: &Stat,
+        hash: Option<&ContentHash>,
+        link: Option<&[u8]>,
+    ) -> Result<Fate> {
+        let same = match (stat.kind, role) {
+            (Kind::Link, Role::Source) => Some(self.source.read_link(path).await?.as_slice()) == link,
+            (Kind::Link, Role::Target) => Some(self.target.read_link(path).await?.as_slice()) == link,
+            (_, Role::Source) => {
+                let now = self.hash_of(self.source.as_ref(), path, stat).await?;
+                now.is_some() && now.as_ref() == hash
+            }
+            (_, Role::Target) => {
+                let now = self.hash_of(self.target.as_ref(), path, stat).await?;
+                now.is_some() && now.as_ref() == hash
+            }
+        };
+        Ok(match role {
+            Role::Source => Fate::SourceIsBase(same),
+            Role::Target => Fate::TargetIsBase(same),
+        })
+    }
+
+    /// What a file on one side contains. `None`: it is not the version of that stat any more.
+    pub(super) async fn hash_of<X: Tree>(
+        &self,
+        tree: &X,
+        path: &RelPath,
+        stat: &Stat,
+    ) -> Result<Option<ContentHash>> {
+        let file = match tree.open(path).await {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let before = file.stat().await?;
+        if before.size != stat.size {
+            return Ok(None);
+        }
+        let hash = self.hash_open(&file, stat.size, tree.traits().is_far).await?;
+        let after = file.stat().await?;
+        let steady = crate::entry::same_content(&after, &before) == crate::entry::Sameness::Same;
+        Ok(hash.filter(|_| steady))
+    }
+
+    async fn set_meta(&self, path: &RelPath, source: &Stat, target: &Stat, turn: &Turn) -> Result<Fate> {
+        let there = self.target.stat(path).await?;
+        if there.is_none() || !holds(&Expect::Replace(*target), there.as_ref()) {
+            return Ok(Fate::Stale(there));
+        }
+        let target = self.target.set_meta(path, source.kind, &Meta::from(source)).await?;
+        let racy = self.is_racy_source(source, turn.looked);
+        self.record.content(path, *source, target, turn.proved, racy).await?;
+        Ok(Fate::Done)
+    }
+
+    /// Both sides are alike: base learns it.
+    async fn write_base(&self, path: &RelPath, source: &Stat, target: &Stat, turn: &Turn) -> Result<Fate> {
+        match source.kind {
+            Kind::Dir => self.record.folder(path, *source, *target, false).await?,
+            Kind::Link => {
+                let link = self.source.read_link(path).await?;
+                self.record.link(path, *source, *target, link).await?;
+            }
+            Kind::File | Kind::Other => {
+                if turn.facts.equal == Some(true) {
+                    let level = turn.proved.map_or(Level::Ack, |(_, level)| level);
+                    self.tally.count(|c| *c.verified.entry(level).or_default() += 1);
+                }
+                let racy = self.is_racy_source(source, turn.looked);
+                self.record.content(path, *source, *target, turn.proved, racy).await?;
+            }
+        }
+        Ok(Fate::Done)
+    }
+}
+
+impl Turn {
+    /// Takes in what came out, so that the planner can think again.
+    fn learn(&mut self, fate: Fate) {
+        match fate {
+            Fate::Done => {}
+            Fate::Stale(there) => {
+                self.sight.target = there.map_or(Seen::Absent, Seen::Here);
+                self.facts.target_is_base = None;
+                self.facts.equal = None;
+                self.proved = None;
+            }
+            Fate::SourceIs(now) => {
+                self.sight.source = now.map_or(Seen::Absent, Seen::Here);
+                self.facts = Facts::default();
+                self.proved = None;
+            }
+            Fate::Equal(equal) => self.facts.equal = Some(equal),
+            Fate::SourceIsBase(same) => self.facts.source_is_base = Some(same),
+            Fate::TargetIsBase(same) => self.facts.target_is_base = Some(same),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The last steps of everything that gets a name: is the target still what the plan saw, what makes
+//! way, the intent, the rename, the record.
+
+use super::Shared;
+use super::record::Placing;
+use crate::entry::{Kind, Sameness, Stat, same_content};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::journal::Why;
+use crate::path::RelPath;
+use crate::plan::Expect;
+use crate::tree::Tree;
+
+/// What came of one attempt at one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is done and recorded.
+    Done,
+    /// The target is not what was expected; this stands there.
+    Stale(Option<Stat>),
+    /// The source is something else by now.
+    SourceIs(Option<Stat>),
+    /// The answer to a comparison.
+    Equal(bool),
+    /// The answer to whether the source's content is what base remembers.
+    SourceIsBase(bool),
+    /// The same for the target.
+    TargetIsBase(bool),
+}
+
+/// Whether what stands at the target is what was expected. Nothing at all never stands in the way.
+pub(super) fn holds(expect: &Expect, there: Option<&Stat>) -> bool {
+    match (expect, there) {
+        (_, None) => true,
+        (Expect::Absent | Expect::Unknown, Some(_)) => false,
+        (Expect::Replace(seen) | Expect::Retire(seen) | Expect::Displace(seen), Some(now)) => {
+            same_content(now, seen) == Sameness::Same
+        }
+    }
+}
+
+impl<S: Tree, T: Tree> Shared<S, T> {
+    /// Places something staged and finished, after `there` was seen at its target. `Ok(Stale)` leaves
+    /// the staged file where it is.
+    pub(super) async fn place(&self, placing: Placing, expect: &Expect, there: Option<Stat>) -> Result<Fate> {
+        if !holds(expect, there.as_ref()) {
+            return Ok(Fate::Stale(there));
+        }
+        if !self.gates.pass(&placing.path).await {
+            return Err(Error::new(ErrorKind::Failed, "place", &placing.path)
+                .detail("the folder it belongs into could not be made"));
+        }
+        if there.is_some() {
+            self.make_way(&placing.path, expect).await?;
+        }
+        self.record.intend(&placing).await?;
+        let placed = self.target.place(&placing.staged, &placing.path, &placing.finished).await;
+        let placed = match placed {
+            Ok(stat) => stat,
+            Err(error) => {
+                self.give_up_intent(&placing, &error).await?;
+                return Err(error);
+            }
+        };
+        self.touch(&placing.path);
+        self.record.placed(placing, placed).await?;
+        Ok(Fate::Done)
+    }
+
+    /// An answered failure took nothing place; an unanswered one may have, and its intent stays.
+    async fn give_up_intent(&self, placing: &Placing, error: &Error) -> Result<()> {
+        if error.kind().loses_connection() {
+            return Ok(());
+        }
+        self.record.drop_intent(&placing.path).await
+    }
+
+    /// Moves what must make way to the trash, and reports it if it was none of ours.
+    pub(super) async fn make_way(&self, path: &RelPath, expect: &Expect) -> Result<()> {
+        match expect {
+            Expect::Displace(old) => {
+                let kept = self.retire(path, old, Why::Displaced).await?;
+                self.report_displaced(path, old.kind, kept);
+                Ok(())
+            }
+            Expect::Retire(old) => self.retire(path, old, Why::Deleted).await.map(drop),
+            Expect::Absent | Expect::Unknown | Expect::Replace(_) => Ok(()),
+        }
+    }
+
+    fn report_displaced(&self, path: &RelPath, kind: Kind, kept: Option<RelPath>) {
+        let message = match kept {
+            Some(place) => format!("the {} that stood there was moved to {place}", kind.describe()),
+            None => format!("the {} that stood there was replaced (trash is off)", kind.describe()),
+        };
+        self.tally.count(|c| c.displaced += 1);
+        self.tally.recovered(crate::error::Problem::new(path.clone(), "place", "displaced", message));
+    }
+
+    /// Removes a staged file that will not be placed, as far as that can be done.
+    pub(super) async fn discard(&self, staged: &RelPath) {
+        if let Err(error) = self.target.remove_file(staged).await {
+            tracing::info!("leaving a staged file to the next sweep: {error}");
+        }
+    }
+}

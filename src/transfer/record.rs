@@ -1,0 +1,222 @@
+//! What the engine writes into the journal: intents before deeds, outcomes after. Knows which side is
+//! near, so that the rest of the engine need not.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use crate::clock::Clock;
+use crate::entry::{Kind, Stat};
+use crate::error::Result;
+use crate::hash::{ContentHash, Level, PIECE_BYTES, PrefixHash};
+use crate::id::{JobId, TransferId};
+use crate::id::RoundId;
+use crate::journal::{BaseRow, Intent, Journal, TransferRow, TransferStart};
+use crate::outcome::Mode;
+use crate::path::RelPath;
+
+/// Something staged and finished that is about to be placed.
+#[derive(Debug, Clone)]
+pub(crate) struct Placing {
+    pub path: RelPath,
+    pub staged: RelPath,
+    pub kind: Kind,
+    pub source: Stat,
+    pub finished: Stat,
+    pub hash: Option<ContentHash>,
+    pub link: Option<Vec<u8>>,
+    pub level: Option<Level>,
+    pub unsettled: bool,
+}
+
+/// The journal of one job, in terms of source and target.
+#[derive(Clone)]
+pub struct Record {
+    journal: Journal,
+    job: JobId,
+    round: RoundId,
+    mode: Mode,
+    /// Set when the journal knows that this round places something.
+    places: Arc<OnceCell<()>>,
+}
+
+impl Record {
+    /// The journal as seen by one round of a job of this mode.
+    pub fn new(journal: Journal, job: JobId, round: RoundId, mode: Mode) -> Self {
+        Self { journal, job, round, mode, places: Arc::default() }
+    }
+
+    /// Notes that a rename is about to be sent; committed when this returns.
+    pub(super) async fn intend(&self, placing: &Placing) -> Result<()> {
+        self.places.get_or_try_init(|| self.journal.places(self.job, self.round)).await?;
+        let intent = Intent {
+            path: placing.path.clone(),
+            staged: placing.staged.clone(),
+            kind: placing.kind,
+            source: placing.source,
+            finished: placing.finished,
+            hash: placing.hash,
+            link: placing.link.clone(),
+            level: placing.level,
+            unsettled: placing.unsettled,
+        };
+        self.journal.put_intent(self.job, intent).await
+    }
+
+    pub(super) async fn drop_intent(&self, path: &RelPath) -> Result<()> {
+        self.journal.forget_intent(self.job, path.clone()).await
+    }
+
+    /// Something stands at its final name.
+    pub(super) async fn placed(&self, placing: Placing, target: Stat) -> Result<()> {
+        let row = self.row(placing.path, placing.source, target);
+        let row = BaseRow {
+            hash: placing.hash,
+            link: placing.link,
+            level: placing.level,
+            round: Some(self.round),
+            unsettled: placing.unsettled,
+            ..row
+        };
+        self.journal.put_placed(self.job, row).await
+    }
+
+    /// A leftover intent turned out to have come true.
+    pub(super) async fn came_true(&self, intent: Intent, target: Stat) -> Result<()> {
+        let row = self.row(intent.path, intent.source, target);
+        let row = BaseRow {
+            hash: intent.hash,
+            link: intent.link,
+            level: intent.level,
+            round: Some(self.round),
+            unsettled: intent.unsettled,
+            ..row
+        };
+        self.journal.put_placed(self.job, row).await
+    }
+
+    /// A file's metadata were set, or both sides were found alike; the level is what base says unless
+    /// the content was proved just now.
+    pub(crate) async fn content(
+        &self,
+        path: &RelPath,
+        source: Stat,
+        target: Stat,
+        proved: Option<(ContentHash, Level)>,
+        unsettled: bool,
+    ) -> Result<()> {
+        let old = self.journal.base_get(self.job, path).await?;
+        let row = self.row(path.clone(), source, target);
+        let hash = proved.map(|(hash, _)| hash).or(old.as_ref().and_then(|o| o.hash));
+        let level = proved.map(|(_, level)| level).or(old.as_ref().and_then(|o| o.level));
+        let round = old.as_ref().and_then(|o| o.round);
+        let row = BaseRow { hash, link: old.and_then(|o| o.link), level, round, unsettled, ..row };
+        self.journal.put_base(self.job, row).await
+    }
+
+    /// Both sides have this link.
+    pub(super) async fn link(&self, path: &RelPath, source: Stat, target: Stat, link: Vec<u8>) -> Result<()> {
+        let row = BaseRow { link: Some(link), ..self.row(path.clone(), source, target) };
+        self.journal.put_base(self.job, row).await
+    }
+
+    /// A folder was made; its metadata are still to be set.
+    pub(super) async fn made(&self, path: &RelPath, source: Stat, target: Stat) -> Result<()> {
+        self.places.get_or_try_init(|| self.journal.places(self.job, self.round)).await?;
+        let row = self.row(path.clone(), source, target);
+        self.journal.put_placed(self.job, BaseRow { round: Some(self.round), unsettled: true, ..row }).await
+    }
+
+    /// Both sides have this folder; `unsettled` while its metadata are still to be set.
+    pub(super) async fn folder(&self, path: &RelPath, source: Stat, target: Stat, unsettled: bool) -> Result<()> {
+        let row = BaseRow { unsettled, ..self.row(path.clone(), source, target) };
+        self.journal.put_base(self.job, row).await
+    }
+
+    /// Base no longer knows this path.
+    pub(crate) async fn forget(&self, path: &RelPath) -> Result<()> {
+        self.journal.forget_base(self.job, path.clone()).await
+    }
+
+    /// Folders of the target in which an earlier round placed something that may not be durable.
+    pub(super) async fn unsynced_folders(&self) -> Result<Vec<RelPath>> {
+        if self.journal.is_synced(self.job).await? {
+            return Ok(Vec::new());
+        }
+        self.journal.unsynced_folders(self.job).await
+    }
+
+    /// Everything placed up to now is durable at the target.
+    pub(super) async fn synced(&self) -> Result<()> {
+        self.journal.synced(self.job, self.round).await
+    }
+
+    pub(super) async fn intents(&self) -> Result<Vec<Intent>> {
+        self.journal.intents(self.job).await
+    }
+
+    pub(super) async fn transfers(&self) -> Result<Vec<TransferRow>> {
+        self.journal.transfers(self.job).await
+    }
+
+    pub(super) async fn begin_transfer(&self, path: &RelPath, staged: &RelPath, source: &Stat) -> Result<TransferId> {
+        let start = TransferStart { path: path.clone(), staged: staged.clone(), source: *source };
+        self.journal.begin_transfer(self.job, start).await
+    }
+
+    pub(super) async fn progress(&self, id: TransferId, offset: u64, prefix: PrefixHash) -> Result<()> {
+        let pieces = offset / PIECE_BYTES;
+        self.journal.transfer_progress(id, offset, pieces, Some(prefix)).await
+    }
+
+    pub(super) async fn rename_staged(&self, id: TransferId, staged: &RelPath) -> Result<()> {
+        self.journal.rename_staged(id, staged.clone()).await
+    }
+
+    pub(super) async fn end_transfer(&self, id: TransferId) -> Result<()> {
+        self.journal.end_transfer(id).await
+    }
+
+    /// Something went into the trash.
+    pub(super) async fn trashed(
+        &self,
+        round: &str,
+        path: &RelPath,
+        why: crate::journal::Why,
+        size: u64,
+        clock: &dyn Clock,
+    ) -> Result<()> {
+        let row = crate::journal::TrashRow {
+            round: round.to_owned(),
+            path: path.clone(),
+            why,
+            at: clock.now(),
+            size,
+        };
+        self.journal.put_trash(self.job, row).await
+    }
+
+    /// It did not go into the trash after all.
+    pub(super) async fn not_trashed(&self, round: &str, path: &RelPath) -> Result<()> {
+        self.journal.not_trashed(self.job, round, path.clone()).await
+    }
+
+    /// A row without content: which of the two stats is near depends on the mode.
+    fn row(&self, path: RelPath, source: Stat, target: Stat) -> BaseRow {
+        let (near, far) = match self.mode {
+            Mode::Push => (source, target),
+            Mode::Pull => (target, source),
+        };
+        BaseRow {
+            path,
+            kind: source.kind,
+            near,
+            far,
+            hash: None,
+            link: None,
+            level: None,
+            round: None,
+            unsettled: false,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What comes at the end of a round: removals, each proved right before it is done, and the metadata of
+//! folders.
+
+use super::place::holds;
+use super::{Engine, Shared, in_batches};
+use crate::entry::{Kind, Meta};
+use crate::error::{Error, Kind as ErrorKind, Problem, Result};
+use crate::journal::Why;
+use crate::path::RelPath;
+use crate::plan::{Expect, FolderEnd, Removal};
+use crate::tree::Tree;
+
+/// Removals under way at once.
+const WIDTH: usize = 64;
+
+/// What came of one removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    /// It is gone, or in the trash.
+    Gone,
+    /// It was gone already.
+    Absent,
+    /// It is not what base knows, or not empty: it stays and is none of ours.
+    NotOurs,
+    /// The source has it again: it stays and is ours.
+    Back,
+}
+
+impl<S: Tree, T: Tree> Engine<S, T> {
+    /// Removes what is gone at the source. Contents come before their folders, so files and links go
+    /// first, many at once, then folders from the deepest up.
+    pub async fn remove(&mut self, removals: &[Removal]) -> Result<()> {
+        let shared = self.shared().clone();
+        let (files, folders): (Vec<&Removal>, Vec<&Removal>) = removals.iter().partition(|r| r.is_delete());
+        in_batches(files.into_iter().map(|removal| shared.remove(removal)), WIDTH).await;
+        for folder in folders {
+            shared.remove(folder).await;
+        }
+        self.drain().await
+    }
+
+    /// Whether a folder stands at this path of the target.
+    pub async fn folder_stands(&self, path: &RelPath) -> Result<bool> {
+        let there = self.shared().target.stat(path).await?;
+        Ok(there.is_some_and(|there| there.kind == Kind::Dir))
+    }
+
+    /// Sets the metadata of folders in which nothing changes any more, deepest first.
+    pub async fn settle_folders(&mut self, folders: &[FolderEnd]) -> Result<()> {
+        let shared = self.shared().clone();
+        let due: Vec<&FolderEnd> =
+            folders.iter().filter(|f| f.certain || self.touched(&f.path)).collect();
+        // Setting a folder's times changes nothing in the folder above it, so the order is free.
+        in_batches(due.into_iter().map(|folder| shared.settle_folder(folder)), WIDTH).await;
+        self.drain().await
+    }
+}
+
+impl<S: Tree, T: Tree> Shared<S, T> {
+    async fn remove(&self, removal: &Removal) {
+        if self.must_stop() {
+            return;
+        }
+        let result = match self.try_remove(removal).await {
+            Ok(Removed::Back) => return,
+            Ok(removed) => self.note_removed(removal, removed).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            self.tally.failed(&removal.path, error);
+        }
+    }
+
+    async fn note_removed(&self, removal: &Removal, removed: Removed) -> Result<()> {
+        if removed == Removed::NotOurs && removal.in_the_way {
+            // Its row stays: until the folder is empty the next rounds find it in the way as well.
+            self.tally.problem(Problem::new(
+                removal.path.clone(),
+                "remove the folder",
+                "folder-in-the-way",
+                "things that are none of ours are in it, so what replaced it at the source cannot take its place",
+            ));
+            return Ok(());
+        }
+        self.record.forget(&removal.path).await?;
+        match removed {
+            Removed::Gone if removal.is_delete() => self.tally.count(|c| c.deleted += 1),
+            Removed::NotOurs => {
+                self.tally.count(|c| c.foreign += 1);
+                if removal.is_delete() {
+                    self.tally.problem(Problem::new(
+                        removal.path.clone(),
+                        "delete",
+                        "changed-at-target",
+                        "it was changed at the target after the last round, so it is kept there",
+                    ));
+                }
+            }
+            Removed::Gone | Removed::Absent | Removed::Back => {}
+        }
+        Ok(())
+    }
+
+    async fn try_remove(&self, removal: &Removal) -> Result<Removed> {
+        if !self.is_gone_at_source(&removal.path).await? {
+            return Ok(Removed::Back);
+        }
+        let Some(there) = self.target.stat(&removal.path).await? else {
+            return Ok(Removed::Absent);
+        };
+        if there.kind != removal.target.kind || !holds(&Expect::Replace(removal.target), Some(&there)) {
+            return Ok(Removed::NotOurs);
+        }
+        if let Some(known) = removal.prove
+            && self.hash_of(self.target.as_ref(), &removal.path, &there).await? != Some(known)
+        {
+            return Ok(Removed::NotOurs);
+        }
+        if there.kind == Kind::Dir {
+            return self.remove_folder(&removal.path).await;
+        }
+        if self.retire(&removal.path, &there, Why::Deleted).await?.is_none() {
+            self.target.remove_file(&removal.path).await?;
+            self.touch(&removal.path);
+        }
+        Ok(Removed::Gone)
+    }
+
+    async fn remove_folder(&self, path: &RelPath) -> Result<Removed> {
+        match self.target.remove_dir(path).await {
+            Ok(()) => {
+                self.touch(path);
+                Ok(Removed::Gone)
+            }
+            Err(error) if error.kind() == ErrorKind::NotEmpty => Ok(Removed::NotOurs),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Absence from a listing proves nothing: the side must say that this very name does not exist, in
+    /// a folder that it shows, or in one that does not exist either.
+    async fn is_gone_at_source(&self, path: &RelPath) -> Result<bool> {
+        if self.source.stat(path).await?.is_some() {
+            return Ok(false);
+        }
+        let Some(folder) = path.parent() else { return Ok(false) };
+        match self.source.stat(&folder).await? {
+            Some(stat) if stat.kind == Kind::Dir => Ok(true),
+            Some(_) => Ok(true), // a file or link took the folder's place: what was in it is gone
+            None if folder.is_root() => Err(Error::new(ErrorKind::Halt, "find", "the source's root")
+                .detail("it vanished while deletes were being proved; nothing more is deleted")),
+            None => Box::pin(self.is_gone_at_source(&folder)).await,
+        }
+    }
+
+    async fn settle_folder(&self, folder: &FolderEnd) {
+        let result = self.try_settle_folder(folder).await;
+        if let Err(error) = result {
+            self.tally.failed(&folder.path, error);
+        }
+    }
+
+    async fn try_settle_folder(&self, folder: &FolderEnd) -> Result<()> {
+        if self.must_stop() {
+            return Ok(());
+        }
+        match self.target.set_meta(&folder.path, Kind::Dir, &Meta::from(&folder.source)).await {
+            Ok(target) => self.record.folder(&folder.path, folder.source, target, false).await,
+            // Gone or replaced meanwhile, or never made: that was reported where it was met.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

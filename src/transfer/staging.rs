@@ -1,0 +1,107 @@
+//! Where files are staged on the target: names, what an earlier attempt left, and fencing it.
+//!
+//! After a cut the old server process may still work through its queue, and a RENAME sent long ago may
+//! run at any later time. So before anything else happens, every staged file of ours gets a fresh random
+//! name or is removed: a late RENAME then finds nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::record::Record;
+use crate::clock::Random;
+use crate::error::{Kind, Result};
+use crate::id::Token;
+use crate::journal::TransferRow;
+use crate::path::RelPath;
+use crate::tree::{Tree, own};
+
+/// Names for staged files of one agent on one target.
+pub(super) struct Staging {
+    agent: Token,
+    random: Arc<dyn Random>,
+    beside: bool,
+}
+
+impl Staging {
+    /// Makes the staging folder. Where that is refused, files are staged beside their targets.
+    pub async fn prepare<T: Tree>(target: &T, agent: Token, random: Arc<dyn Random>) -> Result<Self> {
+        let mut beside = false;
+        for folder in [own::folder(), own::stages(), own::stage(&agent)] {
+            match target.make_dir(&folder, 0o700).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == Kind::Exists => {}
+                Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => return Err(error),
+                Err(error) => {
+                    tracing::info!("staging beside the targets: {error}");
+                    beside = true;
+                    break;
+                }
+            }
+        }
+        Ok(Self { agent, random, beside })
+    }
+
+    /// A name that nobody had before, for something that will stand at `target`.
+    pub fn fresh(&self, target: &RelPath) -> RelPath {
+        if self.beside { self.fresh_beside(target) } else { own::staged(&self.agent, &self.token()) }
+    }
+
+    /// A fresh name in the folder where `old` is: a rename between folders may not be possible.
+    fn fresh_like(&self, old: &RelPath, target: &RelPath) -> RelPath {
+        let in_staging = old.is_within(&own::folder());
+        if in_staging { own::staged(&self.agent, &self.token()) } else { self.fresh_beside(target) }
+    }
+
+    /// The same beside its target, for where a rename out of the staging folder fails.
+    pub fn fresh_beside(&self, target: &RelPath) -> RelPath {
+        own::staged_beside(target, &self.token())
+    }
+
+    fn token(&self) -> Token {
+        Token::draw(self.random.as_ref())
+    }
+}
+
+/// The old and the fresh name of each staged file that may be gone on with.
+pub(super) type Kept = HashMap<RelPath, RelPath>;
+
+/// Fences everything that this agent left staged: what a transfer names gets a fresh name, the rest is
+/// removed. Returns what is still there.
+pub(super) async fn fence<T: Tree>(
+    target: &T,
+    staging: &Staging,
+    rows: &[TransferRow],
+    record: &Record,
+) -> Result<Kept> {
+    let mut fenced = Kept::new();
+    for row in rows {
+        let (old, fresh) = (&row.staged, staging.fresh_like(&row.staged, &row.path));
+        record.rename_staged(row.id, &fresh).await?;
+        match target.move_aside(old, &fresh).await {
+            Ok(()) => drop(fenced.insert(old.clone(), fresh)),
+            Err(error) if error.kind().ends_round() => return Err(error),
+            Err(error) => tracing::info!("cannot go on with a staged file: {error}"),
+        }
+    }
+    sweep(target, staging, &fenced).await?;
+    Ok(fenced)
+}
+
+/// Removes what is in this agent's staging folder and was not kept.
+async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &Kept) -> Result<()> {
+    let folder = own::stage(&staging.agent);
+    let listing = match target.list(&folder).await {
+        Ok(listing) => listing,
+        Err(error) if error.kind().ends_round() => return Err(error),
+        Err(_) => return Ok(()), // there is none, or we may not: nothing was staged there
+    };
+    let stale = listing.entries.iter().map(|entry| folder.join(&entry.name));
+    for path in stale.filter(|path| !fenced.values().any(|fresh| fresh == path)) {
+        match target.remove_file(&path).await {
+            Ok(()) => {}
+            Err(error) if error.kind().ends_round() => return Err(error),
+            Err(error) => tracing::info!("cannot sweep a staged file: {error}"),
+        }
+    }
+    Ok(())
+}
