@@ -1,6 +1,7 @@
 //! Highwater: an unattended sync and backup agent that needs nothing on the far side but an SFTP account.
 
 pub mod backoff;
+pub mod calendar;
 pub mod cli;
 pub mod clock;
 pub mod config;
