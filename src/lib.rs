@@ -22,6 +22,7 @@ pub mod report;
 pub mod scan;
 pub mod secret;
 pub mod server;
+pub mod timetable;
 pub mod transfer;
 pub mod tree;
 pub mod units;

@@ -10,7 +10,9 @@ use std::collections::HashSet;
 use super::env::Env;
 use super::layers;
 use super::mistake::{Mistakes, Note};
-use super::model::{Auth, Config, Hooks, Job, MaxDelete, Schedule, Secret, Server, Target, Watch, Way, When};
+use super::model::{
+    Auth, Config, Hooks, Job, MaxDelete, Only, Schedule, Secret, Server, Target, Watch, Way, When,
+};
 use super::nearest::nearest;
 use super::node::{At, Key, Node, Source, Value};
 use super::overlap;
@@ -220,8 +222,8 @@ impl Check<'_> {
         for target in raw.notify.iter().flat_map(|spot| &spot.value.0) {
             self.refers(target.at, &target.key, "notify target", &target.value, &names.targets);
         }
-        let begun = node.get("schedule").is_some_and(|n| n.get("cron").or(n.get("every")).is_some());
-        let schedule = raw.schedule.as_ref().map(|spot| self.schedule(spot, begun));
+        let schedule = raw.schedule.as_ref().zip(node.get("schedule"));
+        let schedule = schedule.map(|(spot, own)| self.schedule(spot, own, raw.watch.is_some()));
         let local = raw.local.as_ref().and_then(|spot| self.local(spot));
         let max_delete = raw.guards.and_then(|guards| guards.value.max_delete)?;
         let job = Job {
@@ -231,6 +233,7 @@ impl Check<'_> {
             server: raw.remote.as_ref()?.value.server.clone(),
             remote: value(raw.remote)?.root,
             schedule: schedule.flatten(),
+            only: raw.schedule.map(|spot| only(spot.value)).unwrap_or_default(),
             watch: raw.watch.and_then(|spot| watch(&spot.value)),
             filter: Filter::new(raw.filter?.value.into_iter().map(|rule| rule.value).collect()),
             delete: value(raw.delete)?,
@@ -285,12 +288,13 @@ impl Check<'_> {
         }
     }
 
-    /// `begun` says whether there is a moment at all, be it a bad one.
-    fn schedule(&mut self, spot: &Spot<RawSchedule>, begun: bool) -> Option<Schedule> {
+    /// `own` says what was written, be it read or not.
+    fn schedule(&mut self, spot: &Spot<RawSchedule>, own: &Node, is_watched: bool) -> Option<Schedule> {
         let raw = &spot.value;
+        let says = |key: &str| own.get(key).is_some();
         let mut wrong = |at, key: &str, message: &str| self.mistakes.add(at, key, message, None);
-        if let (None, Some(zone)) = (&raw.cron, &raw.tz) {
-            wrong(zone.at, &zone.key, "a time zone goes with \"cron\"");
+        if let Some(zone) = raw.tz.as_ref().filter(|_| !says("cron") && !says("only")) {
+            wrong(zone.at, &zone.key, "a time zone goes with \"cron\" or \"only\"");
         }
         if let Some(every) = raw.every.as_ref().filter(|every| every.value.is_zero()) {
             wrong(every.at, &every.key, "the time between two rounds cannot be 0");
@@ -305,9 +309,11 @@ impl Check<'_> {
                 wrong(every.at, &every.key, "a schedule has either \"cron\" or \"every\"");
                 return None;
             }
-            (None, None) if begun => return None,
             (None, None) => {
-                wrong(spot.at, &spot.key, "a schedule needs \"cron\" or \"every\"");
+                if !(says("cron") || says("every") || says("only") && is_watched) {
+                    let also = if says("only") { ", or the job a \"watch\"" } else { "" };
+                    wrong(spot.at, &spot.key, &format!("a schedule needs \"cron\" or \"every\"{also}"));
+                }
                 return None;
             }
         };
@@ -376,6 +382,12 @@ fn value<T>(spot: Option<Spot<T>>) -> Option<T> {
 
 fn many<T>(spot: Option<Spot<OneOrMany<T>>>) -> Vec<T> {
     spot.map(|many| many.value.0.into_iter().map(|one| one.value).collect()).unwrap_or_default()
+}
+
+fn only(raw: RawSchedule) -> Only {
+    let spans = many(raw.only);
+    let zone = raw.tz.filter(|_| !spans.is_empty()).map(|zone| zone.value.0);
+    Only { spans, zone }
 }
 
 fn watch(raw: &RawWatch) -> Option<Watch> {

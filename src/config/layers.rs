@@ -55,7 +55,7 @@ fn over(lower: &Node, upper: &Node) -> Node {
     let mut entries: Vec<(Key, Node)> = Vec::new();
     for (key, node) in below {
         match find(above, &key.text) {
-            None if displaced(&key.text, above) => {}
+            None if displaced(&key.text, below, above) => {}
             None => entries.push((key.clone(), node.clone())),
             Some((_, Node { value: Value::Null, .. })) => {}
             Some((key, upper)) => {
@@ -81,14 +81,20 @@ fn is_whole(key: &Key) -> bool {
     key.text == "bandwidth"
 }
 
-/// `cron` and `every` exclude each other: who says one does not want the other of `defaults`.
-fn displaced(key: &str, above: &[(Key, Node)]) -> bool {
-    let others: &[&str] = match key {
-        "every" => &["cron"],
-        "cron" | "tz" => &["every"],
-        _ => &[],
-    };
-    others.iter().any(|other| find(above, other).is_some_and(|(_, node)| node.value != Value::Null))
+/// `cron` and `every` exclude each other: who says one does not want the other of `defaults`, nor the time zone
+/// that came with it, unless there are times in `only` that it is for.
+fn displaced(key: &str, below: &[(Key, Node)], above: &[(Key, Node)]) -> bool {
+    let has = |entries, key| find(entries, key).is_some_and(|(_, node)| node.value != Value::Null);
+    match key {
+        "every" => has(above, "cron"),
+        "cron" => has(above, "every"),
+        "tz" => {
+            has(above, "every")
+                && !has(above, "only")
+                && (find(above, "only").is_some() || !has(below, "only"))
+        }
+        _ => false,
+    }
 }
 
 /// Without what is null, at any depth of maps.
@@ -134,6 +140,9 @@ mod tests {
         check("{bandwidth: {sat: 1, else: 2}}", "{bandwidth: {sun: 3}}", "{bandwidth={sun=3}}");
         check("{every: 15m, jitter: 1m}", "{cron: x}", "{jitter=1m cron=x}");
         check("{cron: x, tz: UTC}", "{every: 1h}", "{every=1h}");
+        check("{cron: x, tz: UTC, only: y}", "{every: 1h}", "{tz=UTC only=y every=1h}");
+        check("{cron: x, tz: UTC, only: y}", "{every: 1h, only: ~}", "{every=1h}");
+        check("{cron: x, tz: UTC}", "{every: 1h, only: y}", "{tz=UTC every=1h only=y}");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use croner::parser::{CronParser, Seconds, Year};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::model::{Fingerprint, Missed};
 use super::node::Node;
 use super::read::{Read, Reader};
+use crate::calendar::Span;
 use crate::filter::Rule;
 use crate::hash::Level;
 use crate::outcome::Mode;
@@ -251,20 +251,31 @@ impl Leaf for Cron {
     const EXPECTED: &'static str = "five fields of cron such as \"15 2 * * *\"";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let refuse = |why: String| {
+        crate::calendar::Cron::parse(text).map_err(|why| {
             format!("{} is not a time for cron: {why}; for example \"15 2 * * *\"", shown(text))
-        };
-        let fields = text.split_whitespace().count();
-        if fields != 5 && !text.starts_with('@') {
-            return Err(refuse(format!("expected five fields, found {fields}")));
-        }
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        parser.parse(text).map_err(|error| refuse(error.to_string()))?;
+        })?;
         Ok(Self(text.into()))
     }
 
     fn schema() -> Schema {
         text_schema("15 2 * * *")
+    }
+}
+
+impl Leaf for Span {
+    const EXPECTED: &'static str = "a time of the week such as \"22:00-06:00\"";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| {
+            format!(
+                "{} is not a time of the week; write \"22:00-06:00\", \"mon-fri 22:00-06:00\" or \"sat,sun\"",
+                shown(text)
+            )
+        })
+    }
+
+    fn schema() -> Schema {
+        text_schema("mon-fri 22:00-06:00")
     }
 }
 
@@ -432,6 +443,8 @@ pub(super) mod tests {
         refused::<Cron>("0 15 2 * * *", "five fields, found 6");
         refused::<Cron>("61 2 * * *", "not a time for cron");
         refused::<Cron>("nightly", "five fields, found 1");
+        refused::<Cron>("0 0 30 2 *", "no such day ever comes");
+        refused::<Span>("22-6", "\"22-6\" is not a time of the week; write");
         assert!(Zone::parse("Europe/Berlin").is_ok() && Zone::parse("UTC").is_ok());
         refused::<Zone>("Europe/Atlantis", "knows no time zone");
     }

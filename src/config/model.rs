@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::calendar::Span;
 use crate::filter::Filter;
 use crate::hash::Level;
 use crate::outcome::Mode;
@@ -156,6 +157,8 @@ pub struct Job {
     pub remote: RemoteRoot,
     /// When the daemon starts rounds by the clock.
     pub schedule: Option<Schedule>,
+    /// When rounds may run at all, whoever starts them.
+    pub only: Only,
     /// When the daemon starts rounds because something changed.
     pub watch: Option<Watch>,
     /// What is carried at all.
@@ -188,7 +191,7 @@ impl Job {
     /// What of this job only the daemon does.
     pub fn needs_daemon(&self) -> Vec<&'static str> {
         let parts = [
-            (self.schedule.is_some(), "schedule"),
+            (self.schedule.is_some() || !self.only.spans.is_empty(), "schedule"),
             (self.watch.is_some(), "watch"),
             (self.hooks != Hooks::default(), "hooks"),
             (!self.notify.is_empty(), "notify"),
@@ -232,6 +235,15 @@ pub enum Missed {
     Skip,
 }
 
+/// The times of the week in which rounds may run: at the end of one a round pauses, in the next it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Only {
+    /// The times; without any, always.
+    pub spans: Vec<Span>,
+    /// The time zone of these times; `None`: the system's own.
+    pub zone: Option<String>,
+}
+
 /// When rounds start because something changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
@@ -256,7 +268,8 @@ impl Default for MaxDelete {
     }
 }
 
-/// How fast file content may cross, by the time of the week.
+/// How fast file content may cross, by the time of the week; [`Timetable`](crate::timetable::Timetable) tells
+/// what that means at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bandwidth {
     /// The first one that contains the moment counts.
@@ -265,35 +278,13 @@ pub struct Bandwidth {
     pub otherwise: Rate,
 }
 
-impl Bandwidth {
-    /// The rate on a day of the week (0 is Monday) at a minute of the day (0 to 1,439), local time.
-    pub fn at(&self, weekday: u8, minute: u16) -> Rate {
-        let slot = self.slots.iter().find(|slot| slot.contains(weekday, minute));
-        slot.map_or(self.otherwise, |slot| slot.rate)
-    }
-}
-
 /// A time of the week and its rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// The days on which it begins; Monday first.
-    pub days: [bool; 7],
-    /// The minute of the day at which it begins.
-    pub from: u16,
-    /// The minute at which it ends, not included, up to 1,440; not after `from` means on the next day.
-    pub until: u16,
+    /// The time.
+    pub span: Span,
     /// The rate meanwhile.
     pub rate: Rate,
-}
-
-impl Slot {
-    fn contains(&self, weekday: u8, minute: u16) -> bool {
-        let is_day = |day: u8| self.days[usize::from(day % 7)];
-        if self.from < self.until {
-            return is_day(weekday) && (self.from..self.until).contains(&minute);
-        }
-        is_day(weekday) && minute >= self.from || is_day(weekday + 6) && minute < self.until
-    }
 }
 
 /// What is run around a round: each a program and its arguments, no shell.
@@ -355,24 +346,5 @@ mod tests {
         check("MD5:16:27:ac", "MD5");
         check("16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48", "MD5");
         check("ssh-ed25519 AAAAC3Nz", "public key");
-    }
-
-    #[test]
-    fn the_first_slot_that_contains_the_moment_counts() {
-        let rate = |text: &str| text.parse::<Rate>().unwrap();
-        let workdays = [true, true, true, true, true, false, false];
-        let day = Slot { days: workdays, from: 8 * 60, until: 18 * 60, rate: rate("2MiB/s") };
-        let night = Slot { days: workdays, from: 22 * 60, until: 6 * 60, rate: rate("9MiB/s") };
-        let bandwidth = Bandwidth { slots: vec![day, night], otherwise: rate("5MiB/s") };
-        let check = |weekday, hour: u16, expected: &str| {
-            assert_eq!(bandwidth.at(weekday, hour * 60), rate(expected), "{weekday} {hour}");
-        };
-        check(0, 8, "2MiB/s");
-        check(0, 18, "5MiB/s");
-        check(4, 23, "9MiB/s");
-        check(5, 5, "9MiB/s");
-        check(5, 23, "5MiB/s");
-        check(0, 5, "5MiB/s");
-        check(6, 12, "5MiB/s");
     }
 }

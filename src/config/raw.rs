@@ -9,6 +9,7 @@ use super::list::Argv;
 use super::model::{Bandwidth, Fingerprint, Missed};
 use super::read::{Named, OneOrMany, Spot, section};
 use super::reference::{KeyText, SecretText, Url};
+use crate::calendar::Span;
 use crate::filter::Rule;
 use crate::hash::Level;
 use crate::outcome::Mode;
@@ -103,11 +104,11 @@ section! {
 }
 
 section! {
-    /// When rounds start by the clock: `cron` or `every`.
+    /// When rounds start by the clock, `cron` or `every`, and when they may run at all.
     RawSchedule {
         /// Five fields: minute, hour, day of month, month, day of week.
         cron: Cron,
-        /// A time zone such as Europe/Berlin; without it the system's own.
+        /// A time zone such as Europe/Berlin for `cron` and `only`; without it the system's own.
         tz: Zone,
         /// The time between two rounds.
         every: Duration,
@@ -115,6 +116,9 @@ section! {
         jitter: Duration,
         /// What happens to a moment that passed while nobody was there.
         missed: Missed,
+        /// Rounds run only at these times of the week, as "22:00-06:00" or [mon-fri 22:00-06:00, sat]; what is not
+        /// done at the end of one goes on in the next.
+        only: OneOrMany<Span>,
     }
 }
 

@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Words that people write at the wrong place or know from other tools.
-const ELSEWHERE: [(&str, &str); 16] = [
+const ELSEWHERE: [(&str, &str); 18] = [
     ("bandwidth", "limits.bandwidth"),
     ("limit", "limits.bandwidth"),
     ("bwlimit", "limits.bandwidth"),
@@ -165,6 +165,8 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("cron", "schedule.cron"),
     ("every", "schedule.every"),
     ("tz", "schedule.tz"),
+    ("only", "schedule.only"),
+    ("window", "schedule.only"),
     ("key", "auth.key"),
     ("identity_file", "auth.key"),
     ("password", "auth.password"),

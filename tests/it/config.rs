@@ -62,8 +62,9 @@ fn the_configuration_of_the_design_means_what_it_says() {
     let cron = When::Cron { fields: "15 2 * * *".into(), zone: Some("Europe/Berlin".into()) };
     assert_eq!((&schedule.when, schedule.missed), (&cron, Missed::Run));
     assert!(job.filter.excludes(&RelPath::parse(*b"a.tmp").unwrap(), false));
-    assert_eq!(job.bandwidth.at(0, 600).to_string(), "2MiB/s");
-    assert_eq!(job.bandwidth.at(6, 600).to_string(), "unlimited");
+    let slots: Vec<String> = job.bandwidth.slots.iter().map(|s| format!("{} {}", s.span, s.rate)).collect();
+    assert_eq!(slots, ["mon,tue,wed,thu,fri 08:00-18:00 2MiB/s"]);
+    assert_eq!(job.bandwidth.otherwise.to_string(), "unlimited");
     assert_eq!(job.hooks.before, [["/usr/local/bin/dump-database", "--all"]]);
 }
 
@@ -246,9 +247,45 @@ fn schedules_that_do_not_fit_together() {
         "schedule: {every: 0, tz: UTC}",
         &[
             "4 jobs.j.schedule.every: the time between two rounds cannot be 0",
-            "4 jobs.j.schedule.tz: a time zone goes with \"cron\"",
+            "4 jobs.j.schedule.tz: a time zone goes with \"cron\" or \"only\"",
         ],
     );
+    check_job("schedule: {cron: often, tz: UTC}", &[cron]);
+    check_job(
+        "schedule: {only: '22:00-06:00'}",
+        &["4 jobs.j.schedule: a schedule needs \"cron\" or \"every\", or the job a \"watch\""],
+    );
+    check_job(
+        "schedule: {every: 1h, only: [nights, sat]}",
+        &["4 jobs.j.schedule.only[0]: \"nights\" is not a time of the week; write \"22:00-06:00\", \
+           \"mon-fri 22:00-06:00\" or \"sat,sun\""],
+    );
+    check_job("only: sat", &["4 jobs.j.only: this key is not known here; did you mean \"schedule.only\"?"]);
+}
+
+#[test]
+fn rounds_may_be_kept_to_times_of_the_week() {
+    let check = |lines: &str, spans: &[&str], zone: Option<&str>, has_moments: bool| {
+        let loaded = load_text(&job(lines)).unwrap();
+        let job = loaded.config.job("j").unwrap();
+        let found: Vec<String> = job.only.spans.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (found, job.only.zone.as_deref()),
+            (spans.iter().map(ToString::to_string).collect(), zone)
+        );
+        assert_eq!(job.schedule.is_some(), has_moments, "{lines}");
+        assert_eq!(job.needs_daemon().contains(&"schedule"), has_moments || !spans.is_empty(), "{lines}");
+    };
+    let nights = "22:00-06:00";
+    check("schedule: {every: 1h}", &[], None, true);
+    check(
+        "schedule: {every: 1h, only: 22:00-06:00, tz: Europe/Berlin}",
+        &[nights],
+        Some("Europe/Berlin"),
+        true,
+    );
+    check("schedule: {cron: '@daily', tz: UTC}", &[], None, true);
+    check("schedule: {only: ['22:00-06:00', sat]}, watch: {}", &[nights, "sat 00:00-24:00"], None, false);
 }
 
 #[test]
