@@ -20,6 +20,7 @@ pub mod plan;
 pub mod remote;
 pub mod report;
 pub mod scan;
+pub mod schedule;
 pub mod secret;
 pub mod server;
 pub mod timetable;
