@@ -303,6 +303,18 @@ impl RemoteRoot {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// The folder that this is in, and its name there. `None` for `/`, the login folder, and what ends
+    /// in `.` or `..`.
+    pub fn split(&self) -> Option<(RemoteRoot, Name)> {
+        let cut = self.0.iter().rposition(|&b| b == b'/');
+        let (folder, name) = match cut {
+            None => (&b""[..], &self.0[..]),
+            Some(0) => (&b"/"[..], &self.0[1..]),
+            Some(cut) => (&self.0[..cut], &self.0[cut + 1..]),
+        };
+        Some((RemoteRoot::new(folder).ok()?, Name::new(name).ok()?))
+    }
 }
 
 impl fmt::Display for RemoteRoot {

@@ -63,6 +63,14 @@ pub struct Global {
 /// One command each.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    /// Bring a folder, or a file, to a server
+    Push(Push),
+    /// Bring a folder, or a file, from a server
+    Pull(Pull),
+    /// Do one round of jobs of the config
+    Run(Run),
+    /// Show what a round would do, and why
+    Plan(Plan),
     /// Show how every job stands: state, last success, next round, problems
     #[command(after_help = "Example:\n  highwater status --json")]
     Status,

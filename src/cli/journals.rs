@@ -4,12 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Context;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::id::JobId;
+use crate::journal::lock::Lock;
 use crate::journal::place::StateDir;
 use crate::journal::{Journal, Pin};
 use crate::path::escape;
-use crate::remote::connect::Endpoint;
+use crate::remote::connect::{Endpoint, HostKeyRecord};
 use crate::report::history::{History, PastRound};
 use crate::report::summary::Started;
 
@@ -85,6 +87,28 @@ pub async fn pins(state: &StateDir, server: &Endpoint) -> Result<Vec<Pin>> {
         Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// Pins a host key that a person accepted, in place of the old ones or beside them. `command` is who
+/// does so, for whoever finds the journal locked.
+pub async fn pin(
+    state: &StateDir,
+    endpoint: &Endpoint,
+    shown: &HostKeyRecord,
+    replace: bool,
+    command: &str,
+) -> Result<()> {
+    state.create()?;
+    let _lock = Lock::take(&state.lock(), command, &SystemClock)?;
+    let journal = Journal::open(&state.journal())?.journal;
+    if replace {
+        journal.remove_pins(&endpoint.host, endpoint.port).await?;
+    }
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
+    let (key_type, fingerprint) = (shown.key_type.clone(), shown.fingerprint.clone());
+    let key = shown.public_key.rsplit(' ').next().unwrap_or_default().to_owned();
+    journal.add_pin(Pin { host, port, key_type, key, fingerprint, added: SystemClock.now() }).await?;
+    journal.close().await
 }
 
 async fn history(

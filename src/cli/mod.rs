@@ -10,12 +10,18 @@ pub mod ends;
 mod journals;
 mod log;
 mod me;
+mod one_round;
+mod plan;
+mod preview;
+mod reach;
 mod resume;
+mod run;
 mod serve;
 pub mod show;
 mod status;
 pub mod stop;
 mod trust;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,6 +35,7 @@ use tokio::sync::watch;
 use self::args::{Args, Command, Global, ServerCommand};
 use self::show::Show;
 use crate::error::{Error, Kind, Result};
+use crate::outcome::Mode;
 use crate::report::log::Verbosity;
 use crate::report::{self, document, progress};
 
@@ -92,6 +99,14 @@ fn start(args: Args, show: Show) -> Result<u8> {
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8> {
     match command {
+        Command::Push(args) => {
+            one_round::run(context, Mode::Push, &args.source, &args.target, &args.round).await
+        }
+        Command::Pull(args) => {
+            one_round::run(context, Mode::Pull, &args.source, &args.target, &args.round).await
+        }
+        Command::Run(args) => run::run(context, &args).await,
+        Command::Plan(args) => plan::run(context, &args).await,
         Command::Status => status::run(context).await,
         Command::Log(args) => log::run(context, &args).await,
         Command::Resume(args) => resume::run(context, &args).await,

@@ -5,11 +5,8 @@ use serde::Serialize;
 use super::account::{self, Flags, Surroundings};
 use super::args::Trust;
 use super::{Context, config, ends, journals};
-use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
-use crate::journal::lock::Lock;
-use crate::journal::place::StateDir;
-use crate::journal::{Journal, Pin};
+use crate::journal::Pin;
 use crate::remote::connect::{Endpoint, HostKeyRecord, fetch_host_key};
 use crate::remote::host_key;
 
@@ -26,10 +23,14 @@ pub async fn run(context: &Context, args: &Trust) -> Result<u8> {
     let old = if known { Vec::new() } else { pinned };
     match decide(args.accept_new_host_key, wanted.as_deref(), &shown, &old, known) {
         Decision::Keep => {}
-        Decision::Pin => pin(&state, &endpoint, &shown, !old.is_empty()).await?,
+        Decision::Pin => {
+            journals::pin(&state, &endpoint, &shown, !old.is_empty(), "highwater server trust").await?
+        }
         Decision::Refuse(why) => return Err(refusal(why, &place, &key, &old)),
         Decision::Ask => match ask(context, question(&place, &key, &old)).await? {
-            true => pin(&state, &endpoint, &shown, !old.is_empty()).await?,
+            true => {
+                journals::pin(&state, &endpoint, &shown, !old.is_empty(), "highwater server trust").await?
+            }
             false => return Err(refusal(Why::NobodyAgreed, &place, &key, &old)),
         },
     }
@@ -109,20 +110,6 @@ fn endpoint(context: &Context, args: &Trust) -> Result<Endpoint> {
     let flags = Flags { port: args.port, ..Flags::default() };
     let far = ends::parse_host(&args.server)?;
     Ok(account::of_end(&config, &far, &flags, &Surroundings::default())?.endpoint)
-}
-
-async fn pin(state: &StateDir, endpoint: &Endpoint, shown: &HostKeyRecord, replace: bool) -> Result<()> {
-    state.create()?;
-    let _lock = Lock::take(&state.lock(), "highwater server trust", &SystemClock)?;
-    let journal = Journal::open(&state.journal())?.journal;
-    if replace {
-        journal.remove_pins(&endpoint.host, endpoint.port).await?;
-    }
-    let (host, port) = (endpoint.host.clone(), endpoint.port);
-    let (key_type, fingerprint) = (shown.key_type.clone(), shown.fingerprint.clone());
-    let key = shown.public_key.rsplit(' ').next().unwrap_or_default().to_owned();
-    journal.add_pin(Pin { host, port, key_type, key, fingerprint, added: SystemClock.now() }).await?;
-    journal.close().await
 }
 
 fn question(place: &str, key: &str, old: &[Pin]) -> String {

@@ -35,13 +35,7 @@ fn view(row: BaseRow, mode: Mode) -> (RelPath, BaseView) {
         Mode::Push => (row.near, row.far),
         Mode::Pull => (row.far, row.near),
     };
-    let view = BaseView {
-        kind: row.kind,
-        source,
-        target,
-        hash: row.hash,
-        link: row.link,
-        unsettled: row.unsettled,
-    };
+    let view =
+        BaseView { kind: row.kind, source, target, hash: row.hash, link: row.link, unsettled: row.unsettled };
     (row.path, view)
 }

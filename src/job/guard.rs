@@ -27,7 +27,7 @@ impl<D: Dial> Round<D> {
         let journal = &self.context.journal;
         let (already, largest, base) = self.deletes_so_far().await?;
         let accepted = self.spec.accept || self.state().await?.accept_deletes;
-        match check_deletes(already, asked, largest, &self.spec.limits, accepted, &self.spec.go_on) {
+        match check_deletes(already, asked, largest, &self.spec.limits, accepted, &self.spec.accept_deletes) {
             Verdict::Held { message, .. } => Ok(Some(message)),
             Verdict::Go => {
                 journal.record_deletes(self.context.job, self.context.clock.now(), asked, base).await?;
@@ -40,7 +40,7 @@ impl<D: Dial> Round<D> {
     pub(super) async fn would_hold(&self, asked: u64) -> Result<Option<String>> {
         let (already, largest, _) = self.deletes_so_far().await?;
         let accepted = self.spec.accept || self.state().await?.accept_deletes;
-        match check_deletes(already, asked, largest, &self.spec.limits, accepted, &self.spec.go_on) {
+        match check_deletes(already, asked, largest, &self.spec.limits, accepted, &self.spec.accept_deletes) {
             Verdict::Held { message, .. } => Ok(Some(message)),
             Verdict::Go => Ok(None),
         }
@@ -73,8 +73,12 @@ impl<D: Dial> Round<D> {
                 break; // enough for every verdict
             }
         }
-        let look =
-            RootLook { before: before.map(plain), now: now.map(plain), remembered: names.len() as u64, present };
+        let look = RootLook {
+            before: before.map(plain),
+            now: now.map(plain),
+            remembered: names.len() as u64,
+            present,
+        };
         match check_root(root, &look) {
             RootVerdict::Halt { why, .. } if !self.accepts_roots() => Err(self.halt(root, why)),
             RootVerdict::Halt { .. } | RootVerdict::Same => Ok(()),

@@ -95,12 +95,7 @@ pub async fn run<D: Dial>(spec: Spec, context: Context, dial: D) -> Outcome {
 }
 
 /// Shows what a round would do. Connects if it must, changes nothing on either side.
-pub async fn preview<D: Dial>(
-    spec: Spec,
-    context: Context,
-    dial: D,
-    show: &mut dyn Preview,
-) -> Result<()> {
+pub async fn preview<D: Dial>(spec: Spec, context: Context, dial: D, show: &mut dyn Preview) -> Result<()> {
     let agent = context.journal.agent().await?;
     let round = Round::new(spec, context, dial, RoundId(0), agent);
     round.hear().await?;
@@ -115,9 +110,7 @@ enum Attempt {
     /// Everything that could be done was done; removals are held for this reason.
     Done(Option<String>),
     /// Once more; with a look at the far side as a whole if asked for.
-    Again {
-        look: bool,
-    },
+    Again { look: bool },
 }
 
 /// One round on its way.
@@ -228,9 +221,11 @@ impl<D: Dial> Round<D> {
     async fn refuse_halted(&self) -> Result<()> {
         let state = self.hear().await?;
         match state.halted {
-            Some(why) if self.spec.stays_halted && !self.spec.accept => Err(Error::new(Kind::Halt, "run", &self.spec.name)
-                .detail(format!("it is halted: {why}"))
-                .hint(self.spec.go_on_hint())),
+            Some(why) if self.spec.stays_halted && !self.spec.accept => {
+                Err(Error::new(Kind::Halt, "run", &self.spec.name)
+                    .detail(format!("it is halted: {why}"))
+                    .hint(self.spec.go_on_hint()))
+            }
             _ => Ok(()),
         }
     }
@@ -297,6 +292,7 @@ impl<D: Dial> Round<D> {
         Options {
             sampling: Sampling::new(self.spec.level, self.seed),
             durable: self.spec.durable,
+            settle: self.spec.settle,
             agent: self.agent.clone(),
             trash: self.spec.trash.map(|_| self.trash_name()),
             rate: self.spec.rate,

@@ -84,9 +84,14 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn write_json<T: Tree, F: Serialize + Sync>(&self, tree: &T, path: &RelPath, file: &F) -> Result<()> {
-        let text = serde_json::to_vec(file)
-            .map_err(|e| Error::new(Kind::Internal, "write", path).because(e))?;
+    async fn write_json<T: Tree, F: Serialize + Sync>(
+        &self,
+        tree: &T,
+        path: &RelPath,
+        file: &F,
+    ) -> Result<()> {
+        let text =
+            serde_json::to_vec(file).map_err(|e| Error::new(Kind::Internal, "write", path).because(e))?;
         for folder in [own::folder(), own::stages(), own::stage(self.agent)] {
             make_folder(tree, &folder).await?;
         }

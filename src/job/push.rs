@@ -139,7 +139,8 @@ impl<D: Dial> Push<'_, D> {
             return Ok(false);
         }
         let round = self.round;
-        let (parts, rules) = (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
+        let (parts, rules) =
+            (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
         let engine = Engine::prepare(parts, round.options(rules)).await?;
         self.far = Some((reached, engine));
         Ok(true)
@@ -147,7 +148,9 @@ impl<D: Dial> Push<'_, D> {
 }
 
 fn needs_target(ending: &Ending) -> bool {
-    !ending.removals.is_empty() || !ending.after_removals.is_empty() || ending.folders.iter().any(|f| f.certain)
+    !ending.removals.is_empty()
+        || !ending.after_removals.is_empty()
+        || ending.folders.iter().any(|f| f.certain)
 }
 
 impl<D: Dial> Round<D> {
@@ -174,7 +177,8 @@ impl<D: Dial> Round<D> {
     /// Whether the far side must be looked at as a whole.
     async fn must_look(&self) -> Result<bool> {
         let state = self.state().await?;
-        let audit = i64::try_from(self.spec.audit.as_secs()).unwrap_or(i64::MAX);
+        let audit =
+            self.spec.audit.map_or(i64::MAX, |audit| i64::try_from(audit.as_secs()).unwrap_or(i64::MAX));
         let fresh = state.last_audit.is_some_and(|last| {
             let age = self.context.clock.now().secs - last.secs;
             (0..audit).contains(&age)
@@ -273,9 +277,12 @@ impl<D: Dial> Round<D> {
     async fn leave_mark(&self, reached: &Reached<D>, changed: bool, looked: bool) -> Result<()> {
         let (journal, job) = (&self.context.journal, self.context.job);
         if changed || reached.in_doubt {
-            let next = self.state().await?.generation.max(
-                read_generation(reached.far.as_ref(), &self.agent).await?.unwrap_or(0),
-            ) + 1;
+            let next = self
+                .state()
+                .await?
+                .generation
+                .max(read_generation(reached.far.as_ref(), &self.agent).await?.unwrap_or(0))
+                + 1;
             journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
             write_generation(reached.far.as_ref(), next, &self.writer()).await?;
             journal
@@ -324,4 +331,3 @@ impl<D: Dial> Round<D> {
         base::Pages::new(self.context.journal.clone(), self.context.job, self.spec.mode)
     }
 }
-

@@ -35,8 +35,10 @@ pub struct Spec {
     pub limits: DeleteLimits,
     /// How long the trash is kept; `None`: no trash.
     pub trash: Option<Duration>,
-    /// How often a push looks at the far side as a whole although nothing changed here.
-    pub audit: Duration,
+    /// How often a push looks at the far side as a whole although nothing changed here; `None`: never.
+    pub audit: Option<Duration>,
+    /// How old a far file must be to be taken at the first look.
+    pub settle: Duration,
     /// Whether files are made durable before they count.
     pub durable: bool,
     /// How contents are proved.
@@ -45,8 +47,10 @@ pub struct Spec {
     pub rate: Option<u64>,
     /// How long a lost connection is tried again.
     pub retry_for: Duration,
-    /// The command by which a person says go on, in full.
+    /// How a person says that the roots are meant as they are.
     pub go_on: String,
+    /// How a person lets held deletes go.
+    pub accept_deletes: String,
 }
 
 impl Spec {

@@ -7,6 +7,7 @@ mod client;
 pub mod connect;
 mod dial;
 pub mod dialect;
+pub mod far;
 pub mod host_key;
 pub mod key_file;
 pub mod known_hosts;

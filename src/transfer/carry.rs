@@ -1,5 +1,7 @@
 //! Carries one file: small ones in one go, with every step that may be joined joined.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::join4;
 
@@ -18,6 +20,7 @@ use crate::tree::{StagedFile, Tree};
 const MOST_TRIES: u32 = 4;
 
 /// One file to carry.
+#[derive(Clone, Copy)]
 pub(super) struct Carry<'a> {
     pub path: &'a RelPath,
     pub source: Stat,
@@ -39,9 +42,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     pub(super) async fn carry(&self, item: &Carry<'_>) -> Result<Fate> {
         let mut tries = 0;
         loop {
-            let small = item.source.size <= PIECE_BYTES;
-            let result = if small { self.carry_small(item).await } else { self.carry_large(item).await };
-            let error = match result {
+            let error = match self.carry_once(item).await {
                 Err(error) if tries + 1 < MOST_TRIES && can_begin_again(error.kind()) => error,
                 result => return result,
             };
@@ -52,6 +53,34 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             }
             tries += 1;
         }
+    }
+
+    async fn carry_once(&self, item: &Carry<'_>) -> Result<Fate> {
+        if self.reads_far() {
+            let now = self.look_when_settled(item.path, &item.source).await?;
+            if !now.is_some_and(|now| same_content(&now, &item.source) == Sameness::Same) {
+                return Ok(Fate::SourceIs(now));
+            }
+        }
+        let small = item.source.size <= PIECE_BYTES;
+        if small { self.carry_small(item).await } else { self.carry_large(item).await }
+    }
+
+    /// A far file that somebody may still be writing is left alone until two looks at it, as far apart as
+    /// the job asks, saw the same; how old it is by its mtime counts as well. Returns the last look.
+    async fn look_when_settled(&self, path: &RelPath, seen: &Stat) -> Result<Option<Stat>> {
+        let settle = self.options.settle;
+        let age = self.clock.now().secs.saturating_sub(seen.mtime.secs);
+        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
+        if age >= settle {
+            return Ok(Some(*seen));
+        }
+        let mut stop = self.options.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(settle - age) => {}
+            Ok(_) = stop.wait_for(|stop| *stop) => return Err(super::stopped()),
+        }
+        self.source.stat(path).await
     }
 
     /// Something came back wrong and was carried again.
@@ -144,6 +173,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return Ok(Err(Some(whole.after)));
         }
         let steady = same_content(&whole.after, &whole.before) == Sameness::Same;
+        if self.reads_far() && same_content(&whole.before, &item.source) != Sameness::Same {
+            return Ok(Err(Some(whole.before)));
+        }
         if !steady || whole.data.len() as u64 != whole.after.size {
             return Err(busy(item.path));
         }
@@ -173,12 +205,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     /// The target has this content already: only its metadata differ.
-    pub(super) async fn only_metadata(
-        &self,
-        item: &Carry<'_>,
-        source: Stat,
-        racy: bool,
-    ) -> Result<Fate> {
+    pub(super) async fn only_metadata(&self, item: &Carry<'_>, source: Stat, racy: bool) -> Result<Fate> {
         let there = self.target.stat(item.path).await?;
         let Some(seen) = there.filter(|_| super::place::holds(item.expect, there.as_ref())) else {
             return Ok(Fate::Stale(there));

@@ -34,6 +34,9 @@ const JOURNAL_PIECES: u64 = (8 << 20) / PIECE_BYTES;
 /// … or after so much time.
 const JOURNAL_EVERY: Duration = Duration::from_secs(1);
 
+/// From this size on the target is asked for room first, in bytes.
+const ASK_FOR_ROOM: u64 = 16 << 20;
+
 /// How often one piece is sent again before the file is given up.
 const PIECE_TRIES: u32 = 3;
 
@@ -77,12 +80,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if stat.kind != Kind::File || stat.size <= PIECE_BYTES {
             return Ok(Fate::SourceIs(Some(stat)));
         }
+        if self.reads_far() && same_content(&stat, &item.source) != Sameness::Same {
+            return Ok(Fate::SourceIs(Some(stat)));
+        }
         if let Some(known) = item.known.filter(|_| !self.reads_far())
             && self.hash_open(&source, stat.size, false).await? == Some(known)
         {
             let racy = self.is_racy_source(&stat, looked);
             return self.only_metadata(item, stat, racy).await;
         }
+        self.need_room(item.path, stat.size).await?;
         let there = self.target.stat(item.path).await?;
         if !super::place::holds(item.expect, there.as_ref()) {
             return Ok(Fate::Stale(there)); // before anything is sent; looked at again before it is placed
@@ -90,7 +97,26 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.carry_open(item, source, stat, looked).await
     }
 
-    async fn carry_open(&self, item: &Carry<'_>, source: S::Source, stat: Stat, looked: Time) -> Result<Fate> {
+    /// Before much is sent for nothing: is there room for it?
+    async fn need_room(&self, path: &RelPath, size: u64) -> Result<()> {
+        if size < ASK_FOR_ROOM {
+            return Ok(());
+        }
+        match self.target.free_bytes().await? {
+            Some(free) if free < size => Err(Error::new(ErrorKind::NoSpace, "carry", path)
+                .detail(format!("it has {size} bytes, and {free} are free at the target"))
+                .hint("Make room there.")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn carry_open(
+        &self,
+        item: &Carry<'_>,
+        source: S::Source,
+        stat: Stat,
+        looked: Time,
+    ) -> Result<Fate> {
         let kept = self.reopen_kept(item.path, &source, &stat).await?;
         let (staged, staged_path, progress) = match kept {
             Some(kept) => kept,
@@ -113,7 +139,12 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     /// The whole content of an open source, hashed; `None` if it ended early.
-    pub(super) async fn hash_open<F: SourceFile>(&self, file: &F, size: u64, is_far: bool) -> Result<Option<ContentHash>> {
+    pub(super) async fn hash_open<F: SourceFile>(
+        &self,
+        file: &F,
+        size: u64,
+        is_far: bool,
+    ) -> Result<Option<ContentHash>> {
         let mut tree = PieceTree::new();
         let mut whole = None;
         let mut reading = FuturesUnordered::new();
@@ -238,7 +269,8 @@ impl Progress {
 
     fn is_due(&self) -> bool {
         let new = self.tree.gapless().saturating_sub(self.journaled);
-        self.kept.is_none() && (new >= JOURNAL_PIECES || (new > 0 && self.journaled_at.elapsed() >= JOURNAL_EVERY))
+        self.kept.is_none()
+            && (new >= JOURNAL_PIECES || (new > 0 && self.journaled_at.elapsed() >= JOURNAL_EVERY))
     }
 }
 
@@ -403,7 +435,8 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     /// What remains of the attempt: a row and a staged file to go on with after a cut or a stop,
     /// otherwise neither.
     async fn end(&self, progress: &mut Progress, result: &Result<Fate>) -> Result<()> {
-        let keep = matches!(result, Err(e) if e.kind().loses_connection() || e.kind() == ErrorKind::Interrupted);
+        let keep =
+            matches!(result, Err(e) if e.kind().loses_connection() || e.kind() == ErrorKind::Interrupted);
         if keep {
             if progress.kept.is_none() && progress.tree.gapless() > progress.journaled {
                 self.journal(progress).await?;
@@ -425,6 +458,5 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
 
 /// The staged prefix is not what was acknowledged: the file is begun again under a new name.
 fn not_the_prefix(path: &RelPath) -> Error {
-    Error::new(ErrorKind::Corrupt, "resume", path)
-        .detail("what was staged earlier is not what was sent then")
+    Error::new(ErrorKind::Corrupt, "resume", path).detail("what was staged earlier is not what was sent then")
 }

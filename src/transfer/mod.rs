@@ -61,6 +61,8 @@ pub struct Options {
     pub sampling: Sampling,
     /// Whether files and folders are made durable before they count.
     pub durable: bool,
+    /// How old a far source must be to be taken at the first look.
+    pub settle: Duration,
     /// This agent, whose staging folder is used.
     pub agent: Token,
     /// The name of this round's folder in the trash; `None`: nothing is kept.
@@ -144,11 +146,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             random,
             clock,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-            tasks: JoinSet::new(),
-            room: Arc::new(Semaphore::new(most)),
-        })
+        Ok(Self { shared: Arc::new(shared), tasks: JoinSet::new(), room: Arc::new(Semaphore::new(most)) })
     }
 
     /// Begins one action, as soon as there is room. Errors with `Interrupted` when no more shall be

@@ -182,11 +182,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// same, as it does for rsync.
     async fn compare(&self, path: &RelPath, source: &Stat, target: &Stat, turn: &mut Turn) -> Result<Fate> {
         if source.kind == Kind::Link {
-            let (here, there) = futures_util::future::join(
-                self.source.read_link(path),
-                self.target.read_link(path),
-            )
-            .await;
+            let (here, there) =
+                futures_util::future::join(self.source.read_link(path), self.target.read_link(path)).await;
             return Ok(Fate::Equal(here? == there?));
         }
         if self.level() == Level::Ack && source.mtime.to_sftp() == target.mtime.to_sftp() {
@@ -288,7 +285,7 @@ impl Turn {
     /// Takes in what came out, so that the planner can think again.
     fn learn(&mut self, fate: Fate) {
         match fate {
-            Fate::Done => {}
+            Fate::Done | Fate::Beside => {}
             Fate::Stale(there) => {
                 self.sight.target = there.map_or(Seen::Absent, Seen::Here);
                 self.facts.target_is_base = None;

@@ -1,6 +1,8 @@
 //! The last steps of everything that gets a name: is the target still what the plan saw, what makes
 //! way, the intent, the rename, the record.
 
+use futures_util::future::join;
+
 use super::Shared;
 use super::record::Placing;
 use crate::entry::{Kind, Sameness, Stat, same_content};
@@ -8,7 +10,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::journal::Why;
 use crate::path::RelPath;
 use crate::plan::Expect;
-use crate::tree::Tree;
+use crate::tree::{Tree, own};
 
 /// What came of one attempt at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) enum Fate {
     Done,
     /// The target is not what was expected; this stands there.
     Stale(Option<Stat>),
+    /// The target renames nothing out of the staging folder: once more, staged beside its target.
+    Beside,
     /// The source is something else by now.
     SourceIs(Option<Stat>),
     /// The answer to a comparison.
@@ -58,12 +62,31 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Ok(stat) => stat,
             Err(error) => {
                 self.give_up_intent(&placing, &error).await?;
-                return Err(error);
+                return if self.should_go_beside(&placing, &error).await? {
+                    Ok(Fate::Beside)
+                } else {
+                    Err(error)
+                };
             }
         };
         self.touch(&placing.path);
         self.record.placed(placing, placed).await?;
         Ok(Fate::Done)
+    }
+
+    /// SFTP cannot say "another file system": a rename that fails for no told reason though both of its
+    /// ends exist is taken for that.
+    async fn should_go_beside(&self, placing: &Placing, error: &Error) -> Result<bool> {
+        if error.kind() != ErrorKind::Failed || !placing.staged.is_within(&own::folder()) {
+            return Ok(false);
+        }
+        let folder = placing.path.parent().unwrap_or_default();
+        let ends = join(self.target.stat(&placing.staged), self.target.stat(&folder)).await;
+        let both = ends.0?.is_some() && ends.1?.is_some();
+        if both {
+            self.staging.go_beside();
+        }
+        Ok(both)
     }
 
     /// An answered failure took nothing place; an unanswered one may have, and its intent stays.

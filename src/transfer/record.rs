@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::entry::{Kind, Stat};
 use crate::error::Result;
 use crate::hash::{ContentHash, Level, PIECE_BYTES, PrefixHash};
-use crate::id::{JobId, TransferId};
 use crate::id::RoundId;
+use crate::id::{JobId, TransferId};
 use crate::journal::{BaseRow, Intent, Journal, TransferRow, TransferStart};
 use crate::outcome::Mode;
 use crate::path::RelPath;
@@ -128,7 +128,13 @@ impl Record {
     }
 
     /// Both sides have this folder; `unsettled` while its metadata are still to be set.
-    pub(super) async fn folder(&self, path: &RelPath, source: Stat, target: Stat, unsettled: bool) -> Result<()> {
+    pub(super) async fn folder(
+        &self,
+        path: &RelPath,
+        source: Stat,
+        target: Stat,
+        unsettled: bool,
+    ) -> Result<()> {
         let row = BaseRow { unsettled, ..self.row(path.clone(), source, target) };
         self.journal.put_base(self.job, row).await
     }
@@ -159,7 +165,12 @@ impl Record {
         self.journal.transfers(self.job).await
     }
 
-    pub(super) async fn begin_transfer(&self, path: &RelPath, staged: &RelPath, source: &Stat) -> Result<TransferId> {
+    pub(super) async fn begin_transfer(
+        &self,
+        path: &RelPath,
+        staged: &RelPath,
+        source: &Stat,
+    ) -> Result<TransferId> {
         let start = TransferStart { path: path.clone(), staged: staged.clone(), source: *source };
         self.journal.begin_transfer(self.job, start).await
     }

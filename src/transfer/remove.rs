@@ -48,8 +48,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
     /// Sets the metadata of folders in which nothing changes any more, deepest first.
     pub async fn settle_folders(&mut self, folders: &[FolderEnd]) -> Result<()> {
         let shared = self.shared().clone();
-        let due: Vec<&FolderEnd> =
-            folders.iter().filter(|f| f.certain || self.touched(&f.path)).collect();
+        let due: Vec<&FolderEnd> = folders.iter().filter(|f| f.certain || self.touched(&f.path)).collect();
         // Setting a folder's times changes nothing in the folder above it, so the order is free.
         in_batches(due.into_iter().map(|folder| shared.settle_folder(folder)), WIDTH).await;
         self.drain().await

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::record::Record;
 use crate::clock::Random;
@@ -19,7 +20,7 @@ use crate::tree::{Tree, own};
 pub(super) struct Staging {
     agent: Token,
     random: Arc<dyn Random>,
-    beside: bool,
+    beside: AtomicBool,
 }
 
 impl Staging {
@@ -30,7 +31,9 @@ impl Staging {
             match target.make_dir(&folder, 0o700).await {
                 Ok(()) => {}
                 Err(error) if error.kind() == Kind::Exists => {}
-                Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => return Err(error),
+                Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => {
+                    return Err(error);
+                }
                 Err(error) => {
                     tracing::info!("staging beside the targets: {error}");
                     beside = true;
@@ -38,12 +41,21 @@ impl Staging {
                 }
             }
         }
-        Ok(Self { agent, random, beside })
+        Ok(Self { agent, random, beside: beside.into() })
     }
 
     /// A name that nobody had before, for something that will stand at `target`.
     pub fn fresh(&self, target: &RelPath) -> RelPath {
-        if self.beside { self.fresh_beside(target) } else { own::staged(&self.agent, &self.token()) }
+        if self.beside.load(Ordering::Relaxed) {
+            self.fresh_beside(target)
+        } else {
+            own::staged(&self.agent, &self.token())
+        }
+    }
+
+    /// From now on, stage beside the targets.
+    pub fn go_beside(&self) {
+        self.beside.store(true, Ordering::Relaxed);
     }
 
     /// A fresh name in the folder where `old` is: a rename between folders may not be possible.

@@ -186,11 +186,7 @@ impl Tally {
             let text = format!("{} more problems are not listed", inner.more_problems);
             problems.push(Problem::new(RelPath::root(), "list", "truncated", text));
         }
-        Total {
-            counts: inner.counts.clone(),
-            problems,
-            recovered: std::mem::take(&mut inner.recovered),
-        }
+        Total { counts: inner.counts.clone(), problems, recovered: std::mem::take(&mut inner.recovered) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -1,0 +1,132 @@
+//! From an account to the far side of a round: connects, keeps the connection for the first look, pins an
+//! accepted key, and remembers what was learned of the server.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::account::Account;
+use super::journals;
+use crate::entry::{Kind as EntryKind, Stat};
+use crate::error::{Error, Kind, Result};
+use crate::job::Dial;
+use crate::journal::Journal;
+use crate::journal::place::StateDir;
+use crate::path::{Name, RelPath, RemoteRoot};
+use crate::remote::abilities::{Abilities, Known};
+use crate::remote::connect::{Connection, connect};
+use crate::remote::far::{Alias, Far};
+use crate::remote::sftp::SftpTree;
+use crate::tree::Tree;
+
+/// Reaches one folder on one server, again and again.
+#[derive(Clone)]
+pub struct Reach(Arc<Inner>);
+
+struct Inner {
+    account: Account,
+    state: StateDir,
+    root: RemoteRoot,
+    alias: Option<Alias>,
+    /// Knows what earlier rounds learned of servers.
+    journal: Option<Journal>,
+    /// A connection that was made and not used yet.
+    ready: Mutex<Option<Arc<Connection>>>,
+    /// What is known of the server, by its identification.
+    learned: Mutex<Option<(String, Arc<Abilities>)>>,
+}
+
+impl Reach {
+    /// Nothing is connected to yet. The journal's pins are added to whom the account trusts.
+    pub async fn new(state: &StateDir, account: Account, root: RemoteRoot) -> Result<Self> {
+        let mut account = account;
+        let pins = journals::pins(state, &account.endpoint).await?;
+        account.trust.journal_pins = pins.into_iter().map(|pin| pin.fingerprint).collect();
+        let (state, ready, learned) = (state.clone(), Mutex::default(), Mutex::default());
+        let inner = Inner { account, state, root, alias: None, journal: None, ready, learned };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The same, for a round that keeps this journal.
+    pub fn with_journal(self, journal: &Journal) -> Self {
+        let (root, alias) = (self.0.root.clone(), self.0.alias.clone());
+        self.become_of(root, alias, Some(journal.clone()))
+    }
+
+    /// The same server and connection, but one file of a folder, which has another name here.
+    pub fn one_file(&self, folder: RemoteRoot, here: Name, there: Name) -> Self {
+        self.become_of(folder, Some(Alias { here, there }), self.0.journal.clone())
+    }
+
+    fn become_of(&self, root: RemoteRoot, alias: Option<Alias>, journal: Option<Journal>) -> Self {
+        let (account, state) = (self.0.account.clone(), self.0.state.clone());
+        let ready = Mutex::new(lock(&self.0.ready).take());
+        Self(Arc::new(Inner { account, state, root, alias, journal, ready, learned: Mutex::default() }))
+    }
+
+    /// Connects and looks at the root, following links. `None`: there is nothing.
+    pub async fn look(&self) -> Result<Option<Stat>> {
+        let connection = self.connection().await?;
+        let channel = connection.open_sftp().await?;
+        let known = self.remembered(&connection.server().ident).await;
+        let tree = SftpTree::open(channel, self.0.root.clone(), &connection.server().ident, known).await?;
+        let stat = tree.stat(&RelPath::root()).await;
+        *lock(&self.0.ready) = Some(connection);
+        stat
+    }
+
+    /// Whether the root is there and is a file.
+    pub async fn is_file(&self) -> Result<bool> {
+        Ok(self.look().await?.is_some_and(|stat| stat.kind == EntryKind::File))
+    }
+
+    /// Writes what was learned of the server into the journal.
+    pub async fn keep_learned(&self, journal: &Journal) -> Result<()> {
+        let Some((ident, abilities)) = lock(&self.0.learned).clone() else { return Ok(()) };
+        let json = serde_json::to_string(&abilities.known())
+            .map_err(|e| Error::new(Kind::Internal, "write down what the server can do", "").because(e))?;
+        journal.set_server_abilities(&ident, &json).await
+    }
+
+    /// Whether the root is there and is a folder.
+    pub async fn is_folder(&self) -> Result<bool> {
+        Ok(self.look().await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>> {
+        if let Some(ready) = lock(&self.0.ready).take().filter(|ready| !ready.is_lost()) {
+            return Ok(ready);
+        }
+        let account = &self.0.account;
+        let connection = connect(&account.endpoint, &account.login, &account.trust).await?;
+        if let Some(key) = connection.accepted_new_key() {
+            journals::pin(&self.0.state, &account.endpoint, key, false, "highwater").await?;
+        }
+        Ok(Arc::new(connection))
+    }
+
+    /// What an earlier round learned of the server. What cannot be read is learned again.
+    async fn remembered(&self, ident: &str) -> Known {
+        if let Some((_, abilities)) = lock(&self.0.learned).as_ref().filter(|(of, _)| of == ident) {
+            return abilities.known();
+        }
+        let Some(journal) = &self.0.journal else { return Known::default() };
+        let json = journal.server_abilities(ident).await.ok().flatten();
+        json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+    }
+}
+
+impl Dial for Reach {
+    type Far = Far;
+
+    async fn dial(&self) -> Result<Arc<Far>> {
+        let connection = self.connection().await?;
+        let ident = connection.server().ident.clone();
+        let remembered = self.remembered(&ident).await;
+        let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
+        *lock(&self.0.learned) = Some((ident, far.abilities()));
+        Ok(Arc::new(far))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

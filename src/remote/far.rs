@@ -1,0 +1,188 @@
+//! The far side of a round: a folder on a server, or one file of a folder, with the connection it lives on.
+
+use std::sync::Arc;
+
+use crate::entry::{Kind, Listing, Meta, Stat};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::path::{Name, RelPath, RemoteRoot};
+use crate::tree::{Traits, Tree, Whole};
+
+use super::abilities::{Abilities, Known};
+use super::connect::Connection;
+use super::open_file::{FarSource, FarStaged};
+use super::sftp::SftpTree;
+
+/// Channels that serve one round. OpenSSH's window holds one channel to 2 MiB per round trip, and its
+/// limit for one connection (MaxSessions) is 10.
+const LANES: usize = 4;
+
+/// One file by two names: what it is called here is what the journal knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// Its name on this machine.
+    pub here: Name,
+    /// Its name on the server.
+    pub there: Name,
+}
+
+/// A folder on a server. The connection is cut when the last handle to this is dropped.
+pub struct Far {
+    tree: Arc<SftpTree>,
+    connection: Arc<Connection>,
+    alias: Option<Alias>,
+}
+
+impl Far {
+    /// Starts SFTP at `root`. More channels are opened in the background while the first one works; a
+    /// server that refuses them is served by those there are.
+    pub async fn open(
+        connection: Arc<Connection>,
+        root: RemoteRoot,
+        alias: Option<Alias>,
+        remembered: Known,
+    ) -> Result<Self> {
+        let channel = connection.open_sftp().await?;
+        let tree = SftpTree::open(channel, root, &connection.server().ident, remembered).await?;
+        let tree = Arc::new(tree);
+        let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
+        tokio::spawn(async move {
+            for _ in 1..LANES {
+                let Some(connection) = weak_connection.upgrade() else { return };
+                let channel = match connection.open_sftp().await {
+                    Ok(channel) => channel,
+                    Err(error) => return tracing::debug!("no further channel: {error}: {}", error.reason()),
+                };
+                drop(connection);
+                let Some(tree) = weak_tree.upgrade() else { return };
+                if let Err(error) = tree.widen(channel).await {
+                    return tracing::debug!("no further channel: {error}: {}", error.reason());
+                }
+            }
+        });
+        Ok(Self { tree, connection, alias })
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// What is learned of the server, as it goes on.
+    pub fn abilities(&self) -> Arc<Abilities> {
+        self.tree.abilities.clone()
+    }
+
+    /// A path as the server has it.
+    fn there(&self, path: &RelPath) -> RelPath {
+        match &self.alias {
+            Some(alias) if path.as_bytes() == alias.here.as_bytes() => RelPath::root().join(&alias.there),
+            _ => path.clone(),
+        }
+    }
+
+    /// A listing of the root with the file under the name it has here, and without whatever else has it.
+    fn here(&self, dir: &RelPath, mut listing: Listing) -> Listing {
+        let Some(alias) = self.alias.as_ref().filter(|alias| dir.is_root() && alias.here != alias.there)
+        else {
+            return listing;
+        };
+        listing.entries.retain(|entry| entry.name != alias.here);
+        for entry in &mut listing.entries {
+            if entry.name == alias.there {
+                entry.name = alias.here.clone();
+            }
+        }
+        listing.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        listing
+    }
+
+    /// The server's reason for hanging up is better than what a single request saw of it.
+    fn explained<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) if error.kind() == ErrorKind::Disconnected && self.connection.is_lost() => {
+                let lost = self.connection.lost();
+                Err(Error::new(ErrorKind::Disconnected, error.operation(), error.subject())
+                    .detail(lost.reason()))
+            }
+            result => result,
+        }
+    }
+}
+
+impl Tree for Far {
+    type Source = FarSource;
+    type Staged = FarStaged;
+
+    async fn make_root(&self) -> Result<()> {
+        self.explained(self.tree.make_root().await)
+    }
+
+    async fn list(&self, dir: &RelPath) -> Result<Listing> {
+        let listing = self.explained(self.tree.list(dir).await)?;
+        Ok(self.here(dir, listing))
+    }
+
+    async fn stat(&self, path: &RelPath) -> Result<Option<Stat>> {
+        self.explained(self.tree.stat(&self.there(path)).await)
+    }
+
+    async fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
+        self.explained(self.tree.read_link(&self.there(path)).await)
+    }
+
+    async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
+        self.explained(self.tree.read_whole(&self.there(path), limit).await)
+    }
+
+    async fn open(&self, path: &RelPath) -> Result<FarSource> {
+        self.explained(self.tree.open(&self.there(path)).await)
+    }
+
+    async fn stage(&self, path: &RelPath) -> Result<FarStaged> {
+        self.explained(self.tree.stage(path).await)
+    }
+
+    async fn reopen(&self, path: &RelPath) -> Result<FarStaged> {
+        self.explained(self.tree.reopen(path).await)
+    }
+
+    async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        self.explained(self.tree.place(staged, &self.there(target), finished).await)
+    }
+
+    async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {
+        self.explained(self.tree.make_dir(&self.there(path), mode).await)
+    }
+
+    async fn make_link(&self, path: &RelPath, target: &[u8]) -> Result<()> {
+        self.explained(self.tree.make_link(&self.there(path), target).await)
+    }
+
+    async fn set_meta(&self, path: &RelPath, kind: Kind, meta: &Meta) -> Result<Stat> {
+        self.explained(self.tree.set_meta(&self.there(path), kind, meta).await)
+    }
+
+    async fn remove_file(&self, path: &RelPath) -> Result<()> {
+        self.explained(self.tree.remove_file(&self.there(path)).await)
+    }
+
+    async fn remove_dir(&self, path: &RelPath) -> Result<()> {
+        self.explained(self.tree.remove_dir(&self.there(path)).await)
+    }
+
+    async fn move_aside(&self, from: &RelPath, to: &RelPath) -> Result<()> {
+        self.explained(self.tree.move_aside(&self.there(from), &self.there(to)).await)
+    }
+
+    async fn sync_dir(&self, path: &RelPath) -> Result<bool> {
+        self.explained(self.tree.sync_dir(path).await)
+    }
+
+    async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.explained(self.tree.free_bytes().await)
+    }
+
+    fn traits(&self) -> Traits {
+        self.tree.traits()
+    }
+}
