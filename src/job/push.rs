@@ -33,8 +33,11 @@ struct Push<'a, D: Dial> {
     round: &'a Round<D>,
     near: Arc<Disk>,
     looks: bool,
-    far: Option<(Reached<D>, Engine<Disk, D::Far>)>,
+    far: Option<Engaged<D>>,
 }
+
+/// A far side that work was begun on.
+type Engaged<D> = (Reached<D>, Engine<Disk, <D as Dial>::Far>);
 
 pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Attempt> {
     let near = round.open_near_source().await?;

@@ -80,7 +80,8 @@ mod tests {
         let gates = Gates::default();
         let opener = gates.announce(&path("a"));
         assert!(gates.pass(&path("b/x")).await);
-        let waiting = gates.pass(&path("a/x"));
+        let inside = path("a/x");
+        let waiting = gates.pass(&inside);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(waiting.as_mut()).is_pending());
         gates.open(opener);
