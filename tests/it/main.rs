@@ -9,3 +9,4 @@ mod over_ssh;
 mod remote_tree;
 mod server;
 mod support;
+mod tidy;

@@ -1,3 +1,5 @@
+//! The dialect packet by packet: what passes, what is mended, what is refused.
+
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;

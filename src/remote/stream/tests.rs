@@ -1,3 +1,5 @@
+//! The stream around the dialect: order, back-pressure, and bytes in pieces of any size.
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
