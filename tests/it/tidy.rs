@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use clap::CommandFactory;
+use highwater::cli::args::Args;
+
 /// A file of the repository.
 struct Source {
     /// From the top of the repository, with slashes.
@@ -268,7 +271,7 @@ fn path_rs_alone_turns_names_into_text() {
 }
 
 /// Modules that decide and never do: no disk, no network, no database, no clock, no waiting.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "src/path.rs",
     "src/entry.rs",
     "src/hash.rs",
@@ -279,6 +282,7 @@ const PURE: [&str; 18] = [
     "src/backoff.rs",
     "src/calendar/",
     "src/timetable.rs",
+    "src/schedule/",
     "src/error.rs",
     "src/monitor.rs",
     "src/outcome.rs",
@@ -315,8 +319,11 @@ fn what_is_pure_stays_pure() {
 
 /// From the words at the bottom to the commands on top. A module uses its own layer and those before it.
 const LAYERS: [&[&str]; 10] = [
-    &["path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "error", "monitor", "outcome"],
-    &["config", "secret", "timetable"],
+    &[
+        "path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "error", "monitor",
+        "outcome",
+    ],
+    &["config", "secret", "timetable", "schedule"],
     &["tree"],
     &["local", "remote"],
     &["plan"],
@@ -406,4 +413,39 @@ fn every_table_of_the_journal_is_strict() {
 fn without_comments(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.split("--").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn readme_names_every_command_and_says_which_is_still_to_come() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, to_come) = readme.split_once("### Not built yet").unwrap();
+    let (to_come, _) = to_come.split_once("\n#").unwrap();
+    let built: Vec<String> = Args::command().get_subcommands().map(|c| c.get_name().to_string()).collect();
+    for name in &built {
+        assert!(readme.contains(&format!("{name} ")), "README says nothing of highwater {name}");
+        assert!(!to_come.contains(&format!("- `highwater {name}")), "highwater {name} is built");
+    }
+    let named = readme.split("`highwater ").skip(1).map(|rest| rest.split([' ', '`']).next().unwrap());
+    for name in named {
+        let known = built.iter().any(|b| b == name) || to_come.contains(&format!("- `highwater {name}"));
+        assert!(known, "README names highwater {name}, which there is not");
+    }
+}
+
+#[test]
+fn readme_points_at_files_and_tests_that_there_are() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let code = rust_files();
+    let quoted = readme.split('`').skip(1).step_by(2);
+    let links = readme.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    for path in
+        quoted.clone().filter(|text| text.starts_with("src/") || text.starts_with("tests/")).chain(links)
+    {
+        assert!(Path::new(path).exists(), "README points at {path}, which there is not");
+    }
+    let tests = quoted.filter(|text| text.matches('_').count() > 2 && !text.contains(['/', ' ']));
+    for test in tests {
+        let function = format!("fn {test}");
+        assert!(code.iter().any(|file| file.text.contains(&function)), "README names the test {test}");
+    }
 }
