@@ -23,6 +23,7 @@ pub mod scan;
 pub mod schedule;
 pub mod secret;
 pub mod server;
+pub mod settle;
 pub mod timetable;
 pub mod transfer;
 pub mod tree;
