@@ -1,5 +1,6 @@
 //! Highwater: an unattended sync and backup agent that needs nothing on the far side but an SFTP account.
 
+pub mod alarm;
 pub mod backoff;
 pub mod calendar;
 pub mod cli;
