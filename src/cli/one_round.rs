@@ -104,20 +104,20 @@ impl Pair<'_> {
             port: self.endpoint.port,
             remote: self.ends.far.path.as_bytes(),
         });
+        let (journal, job) = work::to_read(&pair, &name).await?;
+        let roots = self.roots(&near, reach, &journal, job).await?;
         if self.flags.dry_run {
-            let (journal, job) = work::to_read(&pair, &name).await?;
-            let roots = self.roots(&near, reach.with_journal(&journal), &journal, job).await?;
-            preview::show(self.context, self.spec(&roots), &journal, job, roots.reach).await?;
+            let reach = roots.reach.clone().with_journal(&journal);
+            preview::show(self.context, self.spec(&roots), &journal, job, reach).await?;
             return Ok(None);
         }
         pair.create()?;
         let _lock = Lock::take(&pair.lock(), self.mode.as_str(), &SystemClock)?;
         let journal = work::open_journal(self.context, &pair)?;
         let job = journal.job(&name).await?;
-        let roots = self.roots(&near, reach.with_journal(&journal), &journal, job).await?;
+        let reach = roots.reach.clone().with_journal(&journal);
         let progress = Arc::new(Progress::start(&self.context.bars, &self.ends.title));
-        let outcome =
-            work::round(self.context, self.spec(&roots), &journal, job, &roots.reach, progress).await;
+        let outcome = work::round(self.context, self.spec(&roots), &journal, job, &reach, progress).await;
         work::close(self.context, &journal).await;
         Ok(Some(outcome))
     }

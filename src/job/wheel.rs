@@ -25,6 +25,7 @@ impl<D: Dial> Round<D> {
         ending: Ending,
     ) -> Result<Closing> {
         engine.drain().await?;
+        engine.drop_unfinished().await?;
         let held = self.guard_deletes(ending.deletes()).await?;
         match &held {
             Some(_) => self.tally.count(|c| c.held = ending.deletes()),

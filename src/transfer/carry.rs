@@ -12,9 +12,10 @@ use crate::backoff::Backoff;
 use crate::entry::{Kind, Meta, Sameness, Stat, Time, same_content};
 use crate::error::{Error, Kind as ErrorKind, Problem, Result};
 use crate::hash::{ContentHash, Level, PIECE_BYTES};
+use crate::id::TransferId;
 use crate::path::RelPath;
 use crate::plan::Expect;
-use crate::tree::{StagedFile, Tree};
+use crate::tree::{StagedFile, Tree, own};
 
 /// How often a file is begun again, because it changed while it was read or came back damaged.
 const MOST_TRIES: u32 = 4;
@@ -105,9 +106,33 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             self.pay(content.data.len() as u64).await?;
         }
         let staged = self.staging.fresh(item.path);
+        let noted = self.note_beside(item.path, &staged, &content.stat).await?;
         let result = self.send_small(item, content, &staged).await;
         self.after_attempt(&staged, &result).await;
+        self.forget_beside(noted, &result).await?;
         result
+    }
+
+    /// What is staged beside its target goes into the journal first: no sweep would find it after a crash.
+    pub(super) async fn note_beside(
+        &self,
+        path: &RelPath,
+        staged: &RelPath,
+        source: &Stat,
+    ) -> Result<Option<TransferId>> {
+        if staged.is_within(&own::folder()) {
+            return Ok(None);
+        }
+        self.pass_gate(path).await?;
+        self.record.begin_transfer(path, staged, source).await.map(Some)
+    }
+
+    pub(super) async fn forget_beside(&self, noted: Option<TransferId>, result: &Result<Fate>) -> Result<()> {
+        match (noted, result) {
+            (Some(_), Err(error)) if error.kind().loses_connection() => Ok(()),
+            (Some(id), _) => self.record.end_transfer(id).await,
+            (None, _) => Ok(()),
+        }
     }
 
     /// What stays staged after an attempt: nothing, unless its outcome is unknown.
@@ -120,7 +145,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn send_small(&self, item: &Carry<'_>, content: Content, staged: &RelPath) -> Result<Fate> {
-        let file = self.target.stage(staged).await?;
+        let file = self.let_in(staged, || self.target.stage(staged)).await?;
         let len = content.data.len() as u64;
         let picked = len > 0 && self.options.sampling.picks(item.path, 0);
         let (written, back, finished, there) = join4(

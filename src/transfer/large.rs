@@ -19,7 +19,7 @@ use super::record::Placing;
 use super::resume::{Kept, Resume, resume};
 use crate::entry::{Kind, Meta, Sameness, Stat, Time, same_content};
 use crate::error::{Error, Kind as ErrorKind, Problem, Result};
-use crate::hash::{ContentHash, PIECE_BYTES, Piece, PieceTree, PrefixHash, piece_count, piece_range};
+use crate::hash::{ContentHash, Level, PIECE_BYTES, Piece, PieceTree, PrefixHash, piece_count, piece_range};
 use crate::id::TransferId;
 use crate::journal::TransferRow;
 use crate::path::RelPath;
@@ -122,8 +122,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Some(kept) => kept,
             None => {
                 let staged_path = self.staging.fresh(item.path);
-                let staged = self.target.stage(&staged_path).await?;
-                (staged, staged_path, Progress::new(None, None))
+                let noted = self.note_beside(item.path, &staged_path, &stat).await?;
+                let staged = self.let_in(&staged_path, || self.target.stage(&staged_path)).await?;
+                (staged, staged_path, Progress::new(None, noted))
             }
         };
         let kept = progress.kept.map_or(0, |(pieces, _)| pieces * PIECE_BYTES);
@@ -376,8 +377,9 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             return Ok(());
         }
         match self.engine.level() {
-            crate::hash::Level::Ack => return Ok(()),
-            crate::hash::Level::Sample | crate::hash::Level::Full => {}
+            Level::Ack => return Ok(()),
+            Level::Sample => return self.read_sample_again().await,
+            Level::Full => {}
         }
         let again = self.engine.hash_open(&self.source, self.stat.size, true).await?;
         self.engine.tally.verified_bytes(self.stat.size);
@@ -387,6 +389,22 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
                 .detail("two reads of the far file gave different bytes")),
             None => Err(busy(self.path)),
         }
+    }
+
+    /// The sampled pieces of a far source once more, against what is staged of them.
+    async fn read_sample_again(&self) -> Result<()> {
+        let picked = |&index: &u64| self.engine.options.sampling.picks(self.path, index);
+        for index in (0..piece_count(self.stat.size)).filter(picked) {
+            let (offset, len) = piece_range(index, self.stat.size);
+            let _room = self.engine.content_room(2 * len).await?;
+            self.engine.pay(len).await?;
+            let (far, near) = join(self.source.read_at(offset, len), self.staged.read_at(offset, len)).await;
+            self.engine.tally.verified_bytes(len);
+            if far? != near? {
+                return Err(damaged(self.path, offset));
+            }
+        }
+        Ok(())
     }
 
     async fn finish(&self, item: &Carry<'_>, hash: ContentHash) -> Result<Fate> {

@@ -177,6 +177,21 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         if self.shared.must_stop() { Err(stopped()) } else { Ok(()) }
     }
 
+    /// Removes what earlier attempts left staged and nothing in this pass went on with: its source is gone
+    /// or something else by now.
+    pub async fn drop_unfinished(&self) -> Result<()> {
+        let shared = &self.shared;
+        let rows: Vec<TransferRow> = {
+            let mut unfinished = shared.unfinished.lock().unwrap_or_else(|e| e.into_inner());
+            unfinished.drain().map(|(_, row)| row).collect()
+        };
+        for row in rows {
+            shared.discard(&row.staged).await;
+            shared.record.end_transfer(row.id).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the names in all touched folders durable, if the job asks for it and the target can, and says
     /// so in the journal.
     pub async fn sync_folders(&self) -> Result<()> {

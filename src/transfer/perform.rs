@@ -96,9 +96,11 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return Ok(Fate::Done);
         }
         let staged = self.staging.fresh(path);
-        self.target.make_link(&staged, &link).await?;
+        let noted = self.note_beside(path, &staged, source).await?;
+        self.let_in(&staged, || self.target.make_link(&staged, &link)).await?;
         let result = self.place_link(path, source, expect, &staged, link, there).await;
         self.after_attempt(&staged, &result).await;
+        self.forget_beside(noted, &result).await?;
         result
     }
 
@@ -135,10 +137,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         expect: &Expect,
         opener: &mut Option<Opener>,
     ) -> Result<Fate> {
-        if !self.gates.pass(path).await {
-            return Err(Error::new(ErrorKind::Failed, "make the folder", path)
-                .detail("the folder it belongs into could not be made"));
-        }
+        self.pass_gate(path).await?;
         if matches!(expect, Expect::Retire(_) | Expect::Displace(_)) {
             let there = self.target.stat(path).await?;
             if !holds(expect, there.as_ref()) {
@@ -148,7 +147,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                 self.clear_for_dir(path, &old, expect).await?;
             }
         }
-        match self.target.make_dir(path, source.carried_mode()).await {
+        match self.let_in(path, || self.target.make_dir(path, source.carried_mode())).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Exists => {
                 let there = self.target.stat(path).await?;
@@ -173,7 +172,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     async fn clear_for_dir(&self, path: &RelPath, old: &Stat, expect: &Expect) -> Result<()> {
         self.make_way(path, expect).await?;
         if !self.keeps_trash() && old.kind != Kind::Dir {
-            self.target.remove_file(path).await?;
+            self.let_in(path, || self.target.remove_file(path)).await?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use futures_util::future::join;
 
 use super::Shared;
 use super::record::Placing;
-use crate::entry::{Kind, Sameness, Stat, same_content};
+use crate::entry::{Kind, Meta, Sameness, Stat, same_content};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::journal::Why;
 use crate::path::RelPath;
@@ -49,16 +49,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }
-        if !self.gates.pass(&placing.path).await {
-            return Err(Error::new(ErrorKind::Failed, "place", &placing.path)
-                .detail("the folder it belongs into could not be made"));
-        }
+        self.pass_gate(&placing.path).await?;
         if there.is_some() {
             self.make_way(&placing.path, expect).await?;
         }
         self.record.intend(&placing).await?;
-        let placed = self.target.place(&placing.staged, &placing.path, &placing.finished).await;
-        let placed = match placed {
+        let place = || self.target.place(&placing.staged, &placing.path, &placing.finished);
+        let placed = match self.let_in(&placing.path, place).await {
             Ok(stat) => stat,
             Err(error) => {
                 self.give_up_intent(&placing, &error).await?;
@@ -72,6 +69,46 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.touch(&placing.path);
         self.record.placed(placing, placed).await?;
         Ok(Fate::Done)
+    }
+
+    /// Waits for the folder that something goes into.
+    pub(super) async fn pass_gate(&self, path: &RelPath) -> Result<()> {
+        if self.gates.pass(path).await {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Failed, "place", path)
+            .detail("the folder it belongs into could not be made"))
+    }
+
+    /// Does something that changes the folder `path` is in. If that may not be written, because the source's
+    /// may not either, it is opened and done once more; the folder gets its own mode back at the end.
+    pub(super) async fn let_in<R, F>(&self, path: &RelPath, change: impl Fn() -> F) -> Result<R>
+    where
+        F: Future<Output = Result<R>>,
+    {
+        match change().await {
+            Err(error) if error.kind() == ErrorKind::Permission => match path.parent() {
+                Some(folder) if self.open_up(&folder).await? => change().await,
+                _ => Err(error),
+            },
+            result => result,
+        }
+    }
+
+    async fn open_up(&self, folder: &RelPath) -> Result<bool> {
+        const OWNER_MAY: u32 = 0o700;
+        let Some(now) = self.target.stat(folder).await?.filter(|now| now.kind == Kind::Dir) else {
+            return Ok(false);
+        };
+        if folder.is_root() || now.mode & OWNER_MAY == OWNER_MAY {
+            return Ok(false);
+        }
+        let meta = Meta { mode: now.carried_mode() | OWNER_MAY, mtime: now.mtime };
+        match self.target.set_meta(folder, Kind::Dir, &meta).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind().ends_round() => Err(error),
+            Err(_) => Ok(false), // it is not ours to open: the first error says what is wrong
+        }
     }
 
     /// SFTP cannot say "another file system": a rename that fails for no told reason though both of its

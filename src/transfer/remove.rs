@@ -119,14 +119,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return self.remove_folder(&removal.path).await;
         }
         if self.retire(&removal.path, &there, Why::Deleted).await?.is_none() {
-            self.target.remove_file(&removal.path).await?;
+            self.let_in(&removal.path, || self.target.remove_file(&removal.path)).await?;
             self.touch(&removal.path);
         }
         Ok(Removed::Gone)
     }
 
     async fn remove_folder(&self, path: &RelPath) -> Result<Removed> {
-        match self.target.remove_dir(path).await {
+        match self.let_in(path, || self.target.remove_dir(path)).await {
             Ok(()) => {
                 self.touch(path);
                 Ok(Removed::Gone)

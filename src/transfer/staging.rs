@@ -46,11 +46,12 @@ impl Staging {
 
     /// A name that nobody had before, for something that will stand at `target`.
     pub fn fresh(&self, target: &RelPath) -> RelPath {
-        if self.beside.load(Ordering::Relaxed) {
-            self.fresh_beside(target)
-        } else {
-            own::staged(&self.agent, &self.token())
-        }
+        if self.is_beside() { self.fresh_beside(target) } else { own::staged(&self.agent, &self.token()) }
+    }
+
+    /// Whether files are staged beside their targets, where no sweep would find what a crash left.
+    pub fn is_beside(&self) -> bool {
+        self.beside.load(Ordering::Relaxed)
     }
 
     /// From now on, stage beside the targets.

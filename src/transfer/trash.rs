@@ -61,7 +61,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let place = own::trash_of(round).join_path(path);
         self.make_trash_for(&place).await?;
         self.record.trashed(round, path, why, old.size, self.clock.as_ref()).await?;
-        match self.target.move_aside(path, &place).await {
+        match self.let_in(path, || self.target.move_aside(path, &place)).await {
             Ok(()) => Ok(place),
             Err(error) => {
                 // What stands there already has that record.
