@@ -247,9 +247,21 @@ impl Check<'_> {
             settle: value(raw.settle)?,
             hooks: raw.hooks.map(|spot| hooks(spot.value)).unwrap_or_default(),
             notify: many(raw.notify),
+            no_success_for: raw
+                .alarm
+                .and_then(|spot| value(spot.value.no_success_for))
+                .filter(|d| !d.is_zero()),
         };
+        self.note_alarm(&path, &job);
         self.note_daemon(&path, &job);
         Some(job)
+    }
+
+    /// An alarm that nobody hears is a mistake that shows on the day it is needed.
+    fn note_alarm(&mut self, path: &str, job: &Job) {
+        if job.no_success_for.is_some() && job.notify.is_empty() {
+            self.note(&format!("{path}.alarm"), "nobody is told of it: the job has no \"notify\"");
+        }
     }
 
     fn note_daemon(&mut self, path: &str, job: &Job) {

@@ -185,6 +185,8 @@ pub struct Job {
     pub hooks: Hooks,
     /// The names of those who are told; [`Config::notify`] has them.
     pub notify: Vec<String>,
+    /// They are told that the job is late when it had no success for so long; `None`: never.
+    pub no_success_for: Option<Duration>,
 }
 
 impl Job {
@@ -195,6 +197,7 @@ impl Job {
             (self.watch.is_some(), "watch"),
             (self.hooks != Hooks::default(), "hooks"),
             (!self.notify.is_empty(), "notify"),
+            (self.no_success_for.is_some(), "alarm"),
             (!self.bandwidth.slots.is_empty(), "the bandwidth timetable"),
         ];
         parts.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name).collect()

@@ -100,6 +100,8 @@ section! {
         hooks: RawHooks,
         /// Who is told (with the daemon).
         notify: OneOrMany<String>,
+        /// When they are told that nothing happens (with the daemon).
+        alarm: RawAlarm,
     }
 }
 
@@ -171,6 +173,14 @@ section! {
 }
 
 section! {
+    /// When people are told that nothing happens.
+    RawAlarm {
+        /// A job without a success for so long is late; 0 for never.
+        no_success_for: Duration,
+    }
+}
+
+section! {
     /// Somebody to tell, in one way.
     RawTarget {
         /// A command as a list of its words.
@@ -212,6 +222,7 @@ mod tests {
             ("RawMaxDelete", RawMaxDelete::KEYS),
             ("RawLimits", RawLimits::KEYS),
             ("RawHooks", RawHooks::KEYS),
+            ("RawAlarm", RawAlarm::KEYS),
             ("RawTarget", RawTarget::KEYS),
         ];
         assert_eq!(sections.len(), known.len(), "{:?}", sections.keys());

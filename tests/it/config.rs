@@ -66,6 +66,7 @@ fn the_configuration_of_the_design_means_what_it_says() {
     assert_eq!(slots, ["mon,tue,wed,thu,fri 08:00-18:00 2MiB/s"]);
     assert_eq!(job.bandwidth.otherwise.to_string(), "unlimited");
     assert_eq!(job.hooks.before, [["/usr/local/bin/dump-database", "--all"]]);
+    assert_eq!(job.no_success_for, Some(Duration::from_secs(26 * 3_600)));
 }
 
 #[test]
@@ -412,6 +413,30 @@ fn what_only_the_daemon_does_is_noted_once_per_job() {
     let expected =
         "jobs.j: schedule, watch, hooks take effect with the daemon only, which is not in this version";
     assert_eq!(notes, [expected]);
+}
+
+#[test]
+fn an_alarm_that_nobody_hears_is_noted() {
+    let check = |lines: &str, no_success_for: Option<u64>, is_noted: bool| {
+        let loaded = load_text(&format!("{}notify: {{ops: {{email: a@b}}}}\n", job(lines))).unwrap();
+        let found = loaded.config.job("j").unwrap().no_success_for;
+        assert_eq!(found, no_success_for.map(Duration::from_secs), "{lines}");
+        let note = "jobs.j.alarm: nobody is told of it: the job has no \"notify\"";
+        assert_eq!(
+            loaded.notes.iter().any(|found| found.to_string() == note),
+            is_noted,
+            "{:?}",
+            loaded.notes
+        );
+    };
+    check("alarm: {no_success_for: 26h}, notify: ops", Some(93_600), false);
+    check("alarm: {no_success_for: 26h}", Some(93_600), true);
+    check("alarm: {no_success_for: 0}", None, false);
+    check("alarm: {}", None, false);
+    check_job(
+        "alarm: {no_sucess_for: 26h}",
+        &["4 jobs.j.alarm.no_sucess_for: this key is not known here; did you mean \"no_success_for\"?"],
+    );
 }
 
 #[test]
