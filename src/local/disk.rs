@@ -232,6 +232,8 @@ impl Tree for Disk {
             keeps_mtime: true,
             open_files: self.open_files,
             links: true,
+            readers: 1,
+            writers: 1,
             is_far: false,
         }
     }

@@ -14,7 +14,7 @@ use super::sftp::SftpTree;
 
 /// Channels that serve one round. OpenSSH's window holds one channel to 2 MiB per round trip, and its
 /// limit for one connection (MaxSessions) is 10.
-const LANES: usize = 4;
+const LANES: usize = 8;
 
 /// One file by two names: what it is called here is what the journal knows.
 #[derive(Debug, Clone, PartialEq, Eq)]

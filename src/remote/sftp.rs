@@ -550,6 +550,10 @@ impl Tree for SftpTree {
             keeps_mtime: known.keeps_mtime != Can::No,
             open_files: lanes.iter().map(|lane| lane.handles.available_permits()).sum(),
             links: known.link_order != LinkOrder::None,
+            readers: lanes.len(),
+            // Handles on several channels are several processes there: known to be right for servers that
+            // pass each request on to the system in order, and not tried elsewhere.
+            writers: if known.keeps_order == Can::Yes { lanes.len() } else { 1 },
             is_far: true,
         }
     }

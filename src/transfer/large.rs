@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::future::{Either, join};
+use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use super::Shared;
 use super::carry::{Carry, busy, damaged};
+use super::hands::Hands;
 use super::place::Fate;
 use super::record::Placing;
 use super::resume::{Kept, Resume, resume};
@@ -47,10 +48,10 @@ const MOST_AHEAD: u64 = 1 << 16;
 struct Flight<'a, S: Tree, T: Tree> {
     engine: &'a Shared<S, T>,
     path: &'a RelPath,
-    source: S::Source,
+    source: Hands<S::Source>,
     stat: Stat,
     looked: Time,
-    staged: T::Staged,
+    staged: Hands<T::Staged>,
     staged_path: RelPath,
 }
 
@@ -70,13 +71,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     pub(super) async fn carry_large(&self, item: &Carry<'_>) -> Result<Fate> {
         let looked = self.clock.now();
         let source = match self.source.open(item.path).await {
-            Ok(source) => source,
+            Ok(source) => Hands::new(source),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => {
                 return self.source.stat(item.path).await.map(Fate::SourceIs);
             }
             Err(error) => return Err(error),
         };
-        let stat = source.stat().await?;
+        let stat = source.first().stat().await?;
         if stat.kind != Kind::File || stat.size <= PIECE_BYTES {
             return Ok(Fate::SourceIs(Some(stat)));
         }
@@ -113,11 +114,11 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     async fn carry_open(
         &self,
         item: &Carry<'_>,
-        source: S::Source,
+        source: Hands<S::Source>,
         stat: Stat,
         looked: Time,
     ) -> Result<Fate> {
-        let kept = self.reopen_kept(item.path, &source, &stat).await?;
+        let kept = self.reopen_kept(item.path, source.first(), &stat).await?;
         let (staged, staged_path, progress) = match kept {
             Some(kept) => kept,
             None => {
@@ -132,6 +133,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if kept > 0 {
             self.note_resumed(item.path, kept);
         }
+        let staged = Hands::new(staged);
         let mut flight = Flight { engine: self, path: item.path, source, stat, looked, staged, staged_path };
         let mut progress = progress;
         let result = flight.run(item, &mut progress).await;
@@ -142,7 +144,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// The whole content of an open source, hashed; `None` if it ended early.
     pub(super) async fn hash_open<F: SourceFile>(
         &self,
-        file: &F,
+        file: &Hands<F>,
         size: u64,
         is_far: bool,
     ) -> Result<Option<ContentHash>> {
@@ -151,14 +153,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let mut reading = FuturesUnordered::new();
         let mut next = 0;
         loop {
-            while reading.len() < 32 && next < piece_count(size) {
+            while reading.len() < PIECES_IN_FLIGHT / 2 && next < piece_count(size) {
                 let (index, (offset, len)) = (next, piece_range(next, size));
                 reading.push(async move {
                     let _room = self.content_room(len).await?;
                     if is_far {
                         self.pay(len).await?;
                     }
-                    file.read_at(offset, len).await.map(|data| (index, len, data))
+                    file.of(index).read_at(offset, len).await.map(|data| (index, len, data))
                 });
                 next += 1;
             }
@@ -282,7 +284,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             return Err(Error::new(ErrorKind::Internal, "hash", self.path).detail("pieces are missing"));
         };
         self.read_again(hash).await?;
-        let now = self.source.stat().await?;
+        let now = self.source.first().stat().await?;
         if same_content(&now, &self.stat) != Sameness::Same {
             return Err(busy(self.path));
         }
@@ -295,6 +297,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let kept = progress.kept.map_or(0, |(pieces, _)| pieces);
         let (mut to_prove, mut to_send) = (0..kept, kept..piece_count(self.stat.size));
         let mut flying = FuturesUnordered::new();
+        let mut widening = std::pin::pin!(Fuse::terminated());
         loop {
             while flying.len() < PIECES_IN_FLIGHT && !self.engine.must_stop() {
                 let proving_lags = to_send.start.saturating_sub(kept) > MOST_AHEAD && !to_prove.is_empty();
@@ -310,7 +313,14 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
                     break;
                 }
             }
-            let Some(flown) = flying.next().await else { break };
+            if widening.is_terminated() && !to_send.is_empty() && self.could_widen() {
+                widening.set(self.widen().fuse());
+            }
+            let flown = tokio::select! {
+                flown = flying.next() => flown,
+                () = &mut widening, if !widening.is_terminated() => continue,
+            };
+            let Some(flown) = flown else { break };
             let (index, piece) = flown?;
             if !progress.take(index, piece) {
                 return Err(not_the_prefix(self.path));
@@ -322,18 +332,42 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         if self.engine.must_stop() { Err(super::stopped()) } else { Ok(()) }
     }
 
+    /// Whether another channel could help either side.
+    fn could_widen(&self) -> bool {
+        let (source, target) = (self.engine.source.traits(), self.engine.target.traits());
+        self.source.wants_more(source.readers) || self.staged.wants_more(target.writers)
+    }
+
+    /// Opens the file once more on each side that has a channel to spare.
+    async fn widen(&self) {
+        let engine = self.engine;
+        if self.source.wants_more(engine.source.traits().readers) {
+            self.source.add(self.open_same().await);
+        }
+        if self.staged.wants_more(engine.target.traits().writers) {
+            self.staged.add(engine.target.reopen(&self.staged_path).await);
+        }
+    }
+
+    /// The source once more, if it still is what was opened first.
+    async fn open_same(&self) -> Result<S::Source> {
+        let again = self.engine.source.open(self.path).await?;
+        let now = again.stat().await?;
+        if same_content(&now, &self.stat) == Sameness::Same { Ok(again) } else { Err(busy(self.path)) }
+    }
+
     /// One piece of a kept prefix: what is staged must be what the source has. A far source is not read
     /// again for it; there the journaled hash of the prefix decides.
     async fn prove(&self, index: u64) -> Result<(u64, Piece)> {
         let (offset, len) = piece_range(index, self.stat.size);
         let _room = self.engine.content_room(2 * len).await?;
-        let there = self.staged.read_at(offset, len).await?;
+        let there = self.staged.of(index).read_at(offset, len).await?;
         self.engine.count_read_back(len);
         if there.len() as u64 != len {
             return Err(not_the_prefix(self.path));
         }
         let piece = Piece::of(index, &there);
-        if !self.engine.reads_far() && self.source.read_at(offset, len).await? != there {
+        if !self.engine.reads_far() && self.source.of(index).read_at(offset, len).await? != there {
             return Err(not_the_prefix(self.path));
         }
         Ok((index, piece))
@@ -348,15 +382,16 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             return Err(super::stopped());
         }
         engine.pay(len).await?;
-        let data = self.source.read_at(offset, len).await?;
+        let data = self.source.of(index).read_at(offset, len).await?;
         if data.len() as u64 != len {
             return Err(busy(self.path));
         }
         let piece = Piece::of(index, &data);
         let picked = engine.options.sampling.picks(self.path, index);
+        let staged = self.staged.of(index);
         for _ in 0..PIECE_TRIES {
-            let (written, back) = join(self.staged.write_at(offset, data.clone()), async {
-                if picked { self.staged.read_at(offset, len).await.map(Some) } else { Ok(None) }
+            let (written, back) = join(staged.write_at(offset, data.clone()), async {
+                if picked { staged.read_at(offset, len).await.map(Some) } else { Ok(None) }
             })
             .await;
             written?;
@@ -398,7 +433,9 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             let (offset, len) = piece_range(index, self.stat.size);
             let _room = self.engine.content_room(2 * len).await?;
             self.engine.pay(len).await?;
-            let (far, near) = join(self.source.read_at(offset, len), self.staged.read_at(offset, len)).await;
+            let (far, near) =
+                join(self.source.of(index).read_at(offset, len), self.staged.of(index).read_at(offset, len))
+                    .await;
             self.engine.tally.verified_bytes(len);
             if far? != near? {
                 return Err(damaged(self.path, offset));
@@ -410,8 +447,9 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn finish(&self, item: &Carry<'_>, hash: ContentHash) -> Result<Fate> {
         let engine = self.engine;
         let meta = Meta::from(&self.stat);
+        self.staged.let_go(); // everything written through them was answered
         let (finished, there) = join(
-            self.staged.finish(self.stat.size, &meta, engine.options.durable),
+            self.staged.first().finish(self.stat.size, &meta, engine.options.durable),
             engine.target.stat(self.path),
         )
         .await;

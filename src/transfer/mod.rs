@@ -10,6 +10,7 @@
 
 mod carry;
 mod gates;
+mod hands;
 mod large;
 mod perform;
 mod place;

@@ -4,6 +4,7 @@
 use super::Shared;
 use super::carry::Carry;
 use super::gates::Opener;
+use super::hands::Hands;
 use super::place::{Fate, holds};
 use super::record::Placing;
 use crate::entry::{Kind, Meta, Stat, Time};
@@ -234,16 +235,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         stat: &Stat,
     ) -> Result<Option<ContentHash>> {
         let file = match tree.open(path).await {
-            Ok(file) => file,
+            Ok(file) => Hands::new(file),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let before = file.stat().await?;
+        let before = file.first().stat().await?;
         if before.size != stat.size {
             return Ok(None);
         }
         let hash = self.hash_open(&file, stat.size, tree.traits().is_far).await?;
-        let after = file.stat().await?;
+        let after = file.first().stat().await?;
         let steady = crate::entry::same_content(&after, &before) == crate::entry::Sameness::Same;
         Ok(hash.filter(|_| steady))
     }

@@ -22,11 +22,18 @@ use crate::error::{self, Error, Result};
 use crate::path::RelPath;
 
 /// What [`Memory::near`] is: everything kept, to the nanosecond.
-pub const NEAR: Traits =
-    Traits { mtime_granularity_secs: 0, keeps_mtime: true, open_files: 1_000, links: true, is_far: false };
+pub const NEAR: Traits = Traits {
+    mtime_granularity_secs: 0,
+    keeps_mtime: true,
+    open_files: 1_000,
+    links: true,
+    readers: 1,
+    writers: 1,
+    is_far: false,
+};
 
 /// What [`Memory::far`] is: whole seconds, neither ctime nor inodes.
-pub const FAR: Traits = Traits { mtime_granularity_secs: 1, is_far: true, ..NEAR };
+pub const FAR: Traits = Traits { mtime_granularity_secs: 1, readers: 3, writers: 3, is_far: true, ..NEAR };
 
 /// A tree in memory. Clones are the same tree.
 #[derive(Debug, Clone)]

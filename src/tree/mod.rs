@@ -119,6 +119,10 @@ pub struct Traits {
     pub open_files: usize,
     /// Whether symbolic links can be made.
     pub links: bool,
+    /// Over how many channels one large file may be read at once.
+    pub readers: usize,
+    /// Over how many channels one staged file may be written at once, each with a handle of its own.
+    pub writers: usize,
     /// Whether reading costs the line (far) or only the disk (near).
     pub is_far: bool,
 }
