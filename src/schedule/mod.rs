@@ -27,8 +27,8 @@ const GRACE: SignedDuration = SignedDuration::from_secs(60);
 /// A clock set back further was wrong before: what was settled by it is not believed.
 const LARGEST_SET_BACK: SignedDuration = SignedDuration::from_hours(3);
 
-/// How many openings of the window are searched for one that has a moment.
-const MAX_OPENINGS: usize = 1_000;
+/// How many openings of the window are searched for one that has a moment: a year of nights.
+const MAX_OPENINGS: usize = 400;
 
 /// What a timer remembers between two looks and two runs of the daemon; for the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
