@@ -1,6 +1,7 @@
 //! The two small files of ours on the far side: which root this is, and how often this agent changed it.
 
 use bytes::Bytes;
+use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Random;
@@ -50,7 +51,7 @@ pub(super) async fn read_generation<T: Tree>(tree: &T, agent: &Token) -> Result<
 /// Writes this agent's generation.
 pub(super) async fn write_generation<T: Tree>(tree: &T, generation: i64, writer: &Writer<'_>) -> Result<()> {
     let file = AgentFile { version: 1, generation };
-    make_folder(tree, &own::agents()).await?;
+    own::make_folders(tree, &[own::folder(), own::agents()]).await?;
     writer.write_json(tree, &own::agent_file(writer.agent), &file).await
 }
 
@@ -66,13 +67,6 @@ async fn read_json<T: Tree, F: for<'a> Deserialize<'a>>(tree: &T, path: &RelPath
             .hint("Look at it, and remove it if it is damaged: it is made again.")
             .because(e)
     })
-}
-
-async fn make_folder<T: Tree>(tree: &T, path: &RelPath) -> Result<()> {
-    match tree.make_dir(path, 0o700).await {
-        Err(error) if error.kind() != Kind::Exists => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// What writing a small file of ours takes: a name for the temporary, a time for the file.
@@ -92,15 +86,15 @@ impl Writer<'_> {
     ) -> Result<()> {
         let text =
             serde_json::to_vec(file).map_err(|e| Error::new(Kind::Internal, "write", path).because(e))?;
-        for folder in [own::folder(), own::stages(), own::stage(self.agent)] {
-            make_folder(tree, &folder).await?;
-        }
+        own::make_folders(tree, &[own::folder(), own::stages(), own::stage(self.agent)]).await?;
         let staged_path = own::staged(self.agent, &Token::draw(self.random));
         let staged = tree.stage(&staged_path).await?;
         let size = text.len() as u64;
         let meta = Meta { mode: 0o644, mtime: self.now };
-        staged.write_at(0, Bytes::from(text)).await?;
-        let finished = staged.finish(size, &meta, self.durable).await?;
+        let (written, finished) =
+            join(staged.write_at(0, Bytes::from(text)), staged.finish(size, &meta, self.durable)).await;
+        written?;
+        let finished = finished?;
         tree.place(&staged_path, path, &finished).await.map(drop)
     }
 }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{join, join3};
+
 use super::own_files::{Writer, read_generation, read_root_id, write_generation, write_root_id};
 use super::{Attempt, Dial, Preview, Round, base, local};
 use crate::error::{Kind, Result};
@@ -22,8 +24,12 @@ use crate::tree::Tree;
 /// The far side as an attempt found it.
 struct Reached<D: Dial> {
     far: Arc<D::Far>,
+    /// How often this agent changed this root, as it says there itself.
+    generation: i64,
     /// Its root is new to us, so that nothing in it can be ours.
     is_new: bool,
+    /// There was no root, so nothing need be looked for in it.
+    is_empty: bool,
     /// What the journal says of it cannot be relied on: look at it as a whole, delete nothing.
     in_doubt: bool,
 }
@@ -74,7 +80,8 @@ impl<D: Dial> Push<'_, D> {
             self.engage().await?;
         }
         let in_doubt = self.far.as_ref().is_some_and(|(reached, _)| reached.in_doubt);
-        let far_walk = self.far.as_ref().map(|(reached, _)| walk(reached.far.clone(), round.skip()));
+        let looked_at = self.far.as_ref().filter(|(reached, _)| !reached.is_empty);
+        let far_walk = looked_at.map(|(reached, _)| walk(reached.far.clone(), round.skip()));
         let mut sights = Join::new(walk(self.near.clone(), round.skip()), round.pages(), far_walk);
         let mut planner = Planner::new(round.rules(in_doubt));
         while let Some(sight) = sights.next().await? {
@@ -121,8 +128,15 @@ impl<D: Dial> Push<'_, D> {
             round.remember_near(&self.near).await?;
             return round.close_unconnected(&ending).await;
         };
-        let closing = round.close(engine, ending).await?;
-        round.leave_mark(reached, engine.has_changed(), self.looks).await?;
+        engine.drain().await?;
+        let changes = engine.has_changed() || !ending.removals.is_empty();
+        let (closing, marked) =
+            join(round.close(engine, ending), round.raise_generation(reached, changes)).await;
+        let closing = closing?;
+        marked?;
+        if self.looks {
+            round.remember_audit().await?;
+        }
         if closing.again {
             return Ok(Attempt::Again { look: false });
         }
@@ -205,24 +219,29 @@ impl<D: Dial> Round<D> {
     async fn reach_root(&self, make: bool) -> Result<Reached<D>> {
         let far = self.reach().await?;
         let state = self.state().await?;
-        let found = match far.stat(&RelPath::root()).await? {
+        let root = RelPath::root();
+        let (stat, id, generation) =
+            join3(far.stat(&root), read_root_id(far.as_ref()), read_generation(far.as_ref(), &self.agent))
+                .await;
+        let found = match stat? {
             None => FarRoot::Missing,
-            Some(_) => read_root_id(far.as_ref()).await?.map_or(FarRoot::Unnamed, FarRoot::Named),
+            Some(_) => id?.map_or(FarRoot::Unnamed, FarRoot::Named),
         };
+        let generation = if found == FarRoot::Missing { 0 } else { generation?.unwrap_or(0) };
         let has_base = self.has_base().await?;
         let root = self.spec.far_name();
         let verdict = check_far_root(&root, state.far_root.as_ref(), has_base, found.clone());
         match verdict {
             FarVerdict::Same => {
-                let in_doubt = self.generation_differs(far.as_ref(), &state).await?;
-                Ok(Reached { far, is_new: false, in_doubt })
+                let in_doubt = generation != state.generation && Some(generation) != state.pending_generation;
+                Ok(Reached { far, generation, is_new: false, is_empty: false, in_doubt })
             }
             FarVerdict::Halt { why, .. } if !self.accepts_roots() => Err(self.halt(&root, why)),
             FarVerdict::Halt { .. } => {
                 self.start_over(make).await?;
-                self.name_root(far, found, make).await
+                self.name_root(far, found, generation, make).await
             }
-            FarVerdict::Name | FarVerdict::Remember(_) => self.name_root(far, found, make).await,
+            FarVerdict::Name | FarVerdict::Remember(_) => self.name_root(far, found, generation, make).await,
         }
     }
 
@@ -234,9 +253,17 @@ impl<D: Dial> Round<D> {
         Ok(())
     }
 
-    async fn name_root(&self, far: Arc<D::Far>, found: FarRoot, make: bool) -> Result<Reached<D>> {
+    async fn name_root(
+        &self,
+        far: Arc<D::Far>,
+        found: FarRoot,
+        generation: i64,
+        make: bool,
+    ) -> Result<Reached<D>> {
+        let is_empty = found == FarRoot::Missing;
         if !make {
-            return Ok(Reached { far, is_new: !matches!(found, FarRoot::Named(_)), in_doubt: true });
+            let is_new = !matches!(found, FarRoot::Named(_));
+            return Ok(Reached { far, generation, is_new, is_empty, in_doubt: true });
         }
         let id = match found {
             FarRoot::Named(id) => id,
@@ -247,7 +274,6 @@ impl<D: Dial> Round<D> {
                 id
             }
         };
-        let generation = read_generation(far.as_ref(), &self.agent).await?.unwrap_or(0);
         self.context
             .journal
             .update_job_state(self.context.job, move |state| {
@@ -256,7 +282,7 @@ impl<D: Dial> Round<D> {
                 state.pending_generation = None;
             })
             .await?;
-        Ok(Reached { far, is_new: true, in_doubt: false })
+        Ok(Reached { far, generation, is_new: true, is_empty, in_doubt: false })
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -268,38 +294,27 @@ impl<D: Dial> Round<D> {
         }
     }
 
-    /// Whether the journal is older (or newer) than what this agent last did there: it was restored
-    /// from a backup, or the machine was.
-    async fn generation_differs(&self, far: &D::Far, state: &JobState) -> Result<bool> {
-        let found = read_generation(far, &self.agent).await?.unwrap_or(0);
-        Ok(found != state.generation && Some(found) != state.pending_generation)
+    /// Raises the generation on the far side in a round that changes something there.
+    async fn raise_generation(&self, reached: &Reached<D>, changes: bool) -> Result<()> {
+        if !changes && !reached.in_doubt {
+            return Ok(());
+        }
+        let (journal, job) = (&self.context.journal, self.context.job);
+        let next = self.state().await?.generation.max(reached.generation) + 1;
+        journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
+        write_generation(reached.far.as_ref(), next, &self.writer()).await?;
+        let arrived = move |state: &mut JobState| {
+            state.generation = next;
+            state.pending_generation = None;
+        };
+        journal.update_job_state(job, arrived).await.map(drop)
     }
 
-    /// After a round that changed something, raises the generation on the far side; after a look at the
-    /// whole, remembers when that was.
-    async fn leave_mark(&self, reached: &Reached<D>, changed: bool, looked: bool) -> Result<()> {
+    /// The far side was looked at as a whole just now.
+    async fn remember_audit(&self) -> Result<()> {
+        let now = self.context.clock.now();
         let (journal, job) = (&self.context.journal, self.context.job);
-        if changed || reached.in_doubt {
-            let next = self
-                .state()
-                .await?
-                .generation
-                .max(read_generation(reached.far.as_ref(), &self.agent).await?.unwrap_or(0))
-                + 1;
-            journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
-            write_generation(reached.far.as_ref(), next, &self.writer()).await?;
-            journal
-                .update_job_state(job, move |state| {
-                    state.generation = next;
-                    state.pending_generation = None;
-                })
-                .await?;
-        }
-        if looked {
-            let now = self.context.clock.now();
-            journal.update_job_state(job, move |state| state.last_audit = Some(now)).await?;
-        }
-        Ok(())
+        journal.update_job_state(job, move |state| state.last_audit = Some(now)).await.map(drop)
     }
 
     /// Whether there are no more than removals to do, and those would be held.

@@ -54,6 +54,11 @@ impl Handle {
         reply.map(|r| stat_of(&r.attrs)).map_err(|e| self.error("look at", &e))
     }
 
+    /// The handle as the library is given it.
+    pub fn wire(&self) -> &str {
+        &self.wire
+    }
+
     pub async fn fsync(&self) -> Result<(), SftpError> {
         let handle = crate::path::from_wire(&self.wire);
         let mut payload = Vec::with_capacity(handle.len() + 4);

@@ -178,15 +178,12 @@ impl SftpTree {
         }
     }
 
-    async fn read_names(&self, lane: &Lane, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
+    async fn read_names(&self, lane: Arc<Lane>, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
         let fail = |e: SftpError| to_error("list the folder", wire_path, &e);
-        let _permit = lane.handles.acquire().await.map_err(|_| closed(wire_path))?;
+        let permit = lane.handles.clone().acquire_owned().await.map_err(|_| closed(wire_path))?;
         let handle = lane.session.opendir(to_wire(wire_path)).await.map_err(fail)?.handle;
-        let names = collect_names(lane, &handle, wire_path).await;
-        if let Err(e) = lane.session.close(handle).await {
-            tracing::debug!("closing a listing: {e}");
-        }
-        names
+        let handle = Handle::new(lane.clone(), handle, wire_path.to_vec(), permit);
+        collect_names(&lane, handle.wire(), wire_path).await // dropping closes, without making us wait
     }
 
     /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
@@ -362,7 +359,7 @@ impl Tree for SftpTree {
     }
 
     async fn list(&self, dir: &RelPath) -> Result<Listing> {
-        let names = self.read_names(&self.lane(), &self.at(dir)).await?;
+        let names = self.read_names(self.lane(), &self.at(dir)).await?;
         Ok(Listing::from_raw(names))
     }
 
@@ -493,7 +490,7 @@ impl Tree for SftpTree {
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
         let (lane, wire_path) = (self.lane(), self.at(path));
-        let names = self.read_names(&lane, &wire_path).await?;
+        let names = self.read_names(lane.clone(), &wire_path).await?;
         // Some servers remove full folders (CrushFTP, seen by rclone): never leave it to them.
         if names.iter().any(|(name, _)| !matches!(name.as_slice(), b"." | b"..")) {
             return Err(Error::new(ErrorKind::NotEmpty, "remove the folder", escape(&wire_path))

@@ -20,28 +20,25 @@ use crate::tree::{Tree, own};
 pub(super) struct Staging {
     agent: Token,
     random: Arc<dyn Random>,
+    /// It was made just now, so nothing can be in it.
+    is_new: bool,
     beside: AtomicBool,
 }
 
 impl Staging {
     /// Makes the staging folder. Where that is refused, files are staged beside their targets.
     pub async fn prepare<T: Tree>(target: &T, agent: Token, random: Arc<dyn Random>) -> Result<Self> {
-        let mut beside = false;
-        for folder in [own::folder(), own::stages(), own::stage(&agent)] {
-            match target.make_dir(&folder, 0o700).await {
-                Ok(()) => {}
-                Err(error) if error.kind() == Kind::Exists => {}
-                Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    tracing::info!("staging beside the targets: {error}");
-                    beside = true;
-                    break;
-                }
+        let folders = [own::folder(), own::stages(), own::stage(&agent)];
+        let made = own::make_folders(target, &folders).await;
+        let (is_new, beside) = match made {
+            Ok(last_is_new) => (last_is_new, false),
+            Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => return Err(error),
+            Err(error) => {
+                tracing::info!("staging beside the targets: {error}");
+                (false, true)
             }
-        }
-        Ok(Self { agent, random, beside: beside.into() })
+        };
+        Ok(Self { agent, random, is_new, beside: beside.into() })
     }
 
     /// A name that nobody had before, for something that will stand at `target`.
@@ -96,7 +93,9 @@ pub(super) async fn fence<T: Tree>(
             Err(error) => tracing::info!("cannot go on with a staged file: {error}"),
         }
     }
-    sweep(target, staging, &fenced).await?;
+    if !staging.is_new {
+        sweep(target, staging, &fenced).await?;
+    }
     Ok(fenced)
 }
 

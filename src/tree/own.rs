@@ -8,6 +8,10 @@
 //! <folder>/.highwater-<token>       a file being written where the staging folder cannot serve
 //! ```
 
+use futures_util::future::join_all;
+
+use super::Tree;
+use crate::error::{Kind, Result};
 use crate::id::Token;
 use crate::path::RelPath;
 
@@ -19,6 +23,28 @@ fn own(path: String) -> RelPath {
 /// The folder that holds all that is ours.
 pub fn folder() -> RelPath {
     own(".highwater".into())
+}
+
+/// Makes folders of ours, each in the one before it, all asked for at once where the side works in order.
+/// Returns whether the last one is new.
+pub async fn make_folders<T: Tree>(tree: &T, folders: &[RelPath]) -> Result<bool> {
+    let made = join_all(folders.iter().map(|folder| make_folder(tree, folder))).await;
+    if made.iter().all(Result::is_ok) {
+        return made.into_iter().next_back().unwrap_or(Ok(false));
+    }
+    let mut is_new = false;
+    for folder in folders {
+        is_new = make_folder(tree, folder).await?;
+    }
+    Ok(is_new)
+}
+
+async fn make_folder<T: Tree>(tree: &T, folder: &RelPath) -> Result<bool> {
+    match tree.make_dir(folder, 0o700).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Kind::Exists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The root's identity.
