@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use highwater::cli::args::Args;
 
 /// A file of the repository.
@@ -271,7 +271,7 @@ fn path_rs_alone_turns_names_into_text() {
 }
 
 /// Modules that decide and never do: no disk, no network, no database, no clock, no waiting.
-const PURE: [&str; 19] = [
+const PURE: [&str; 21] = [
     "src/path.rs",
     "src/entry.rs",
     "src/hash.rs",
@@ -283,6 +283,8 @@ const PURE: [&str; 19] = [
     "src/calendar/",
     "src/timetable.rs",
     "src/schedule/",
+    "src/alarm.rs",
+    "src/settle.rs",
     "src/error.rs",
     "src/monitor.rs",
     "src/outcome.rs",
@@ -321,9 +323,9 @@ fn what_is_pure_stays_pure() {
 const LAYERS: [&[&str]; 10] = [
     &[
         "path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "error", "monitor",
-        "outcome",
+        "outcome", "settle",
     ],
-    &["config", "secret", "timetable", "schedule"],
+    &["config", "secret", "timetable", "schedule", "alarm"],
     &["tree"],
     &["local", "remote"],
     &["plan"],
@@ -413,6 +415,21 @@ fn every_table_of_the_journal_is_strict() {
 fn without_comments(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.split("--").next().unwrap()).collect::<Vec<_>>().join("\n")
+}
+
+/// The words of a command as README shows it, without its comment.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(" #").next().unwrap().split_whitespace()
+}
+
+#[test]
+fn readme_shows_commands_that_there_are() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let lines: Vec<&str> = readme.lines().filter(|line| line.starts_with("highwater ")).collect();
+    assert!(lines.len() > 5, "where are the commands?");
+    for line in lines {
+        Args::try_parse_from(words(line)).unwrap_or_else(|e| panic!("{line}\n{e}"));
+    }
 }
 
 #[test]
