@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::dialect::{self, FrameLimits};
 use super::status;
-use super::stream::DialectStream;
+use super::stream::{DialectStream, Fault};
 use crate::error::{Error, Kind, Result};
 
 /// Seconds that one request may take, counted from when it was handed to the library.
@@ -65,6 +65,7 @@ pub(super) struct Lane {
     pub handles: std::sync::Arc<Semaphore>,
     writes: Semaphore,
     reads: Semaphore,
+    fault: Fault,
 }
 
 impl Lane {
@@ -79,8 +80,9 @@ impl Lane {
             ..Config::default()
         };
         let stream = DialectStream::for_client(stream, FrameLimits::default());
+        let fault = stream.fault();
         let session = RawSftpSession::new_with_config(stream, config);
-        let announced = greet(&session).await?;
+        let announced = greet(&session, &fault).await?;
         let handles = announced.handles.unwrap_or(PLAIN_HANDLES).clamp(1, MOST_HANDLES);
         Ok(Self {
             session,
@@ -88,7 +90,14 @@ impl Lane {
             handles: std::sync::Arc::new(Semaphore::new(usize::try_from(handles).unwrap_or(1))),
             writes: Semaphore::new(WRITE_WINDOW_BYTES),
             reads: Semaphore::new(READ_WINDOW_BYTES),
+            fault,
         })
+    }
+
+    /// The error for what went wrong with a request on this channel: about `operation` on `subject`
+    /// (wire bytes).
+    pub fn error(&self, operation: &str, subject: &[u8], error: &SftpError) -> Error {
+        status::to_error(operation, subject, error, self.fault.blame())
     }
 
     /// How much one WRITE may carry.
@@ -146,10 +155,11 @@ async fn query(session: &RawSftpSession, extension: &str, payload: Vec<u8>) -> R
     }
 }
 
-async fn greet(session: &RawSftpSession) -> Result<Announced> {
-    let start = |e: &SftpError| status::to_error("start SFTP on", b"the server", e);
-    let version = session.init().await.map_err(|e| {
-        start(&e).hint("The account may have no SFTP subsystem; `sftp` should be able to open it.")
+async fn greet(session: &RawSftpSession, fault: &Fault) -> Result<Announced> {
+    let start = |e: &SftpError| status::to_error("start SFTP on", b"the server", e, fault.blame());
+    let version = session.init().await.map_err(|e| match start(&e) {
+        error if error.kind() == Kind::Protocol => error,
+        error => error.hint("The account may have no SFTP subsystem; `sftp` should be able to open it."),
     })?;
     if version.version != 3 {
         return Err(Error::new(Kind::Protocol, "start SFTP on", "the server")
@@ -174,4 +184,139 @@ fn take_limits(announced: &mut Announced, reply: &[u8]) {
     announced.read_bytes = next();
     announced.write_bytes = next();
     announced.handles = next();
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::super::abilities::{Can, Known};
+    use super::super::sftp::SftpTree;
+    use super::*;
+    use crate::entry::{Kind as EntryKind, Meta, Stat, Time};
+    use crate::path::{RelPath, RemoteRoot};
+    use crate::tree::{SourceFile, StagedFile, Tree};
+
+    const VERSION: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];
+
+    /// A server that answers requests with these packets in turn, whatever is asked, and then hangs up.
+    /// An id of 0xee… in a packet becomes that of the request.
+    fn server(replies: Vec<Vec<u8>>) -> DuplexStream {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            for mut reply in replies {
+                let Ok(length) = far.read_u32().await else { return };
+                let mut request = vec![0; length as usize];
+                far.read_exact(&mut request).await.unwrap();
+                if let Some(at) = reply.windows(4).position(|id| id == [0xee; 4]) {
+                    reply[at..at + 4].copy_from_slice(&request[1..5]);
+                }
+                far.write_all(&reply).await.unwrap();
+            }
+        });
+        near
+    }
+
+    /// HANDLE "h".
+    fn handle() -> Vec<u8> {
+        vec![0, 0, 0, 10, 102, 0xee, 0xee, 0xee, 0xee, 0, 0, 0, 1, b'h']
+    }
+
+    /// ATTRS of a regular file.
+    fn attrs() -> Vec<u8> {
+        vec![0, 0, 0, 13, 105, 0xee, 0xee, 0xee, 0xee, 0, 0, 0, 4, 0, 0, 0x81, 0xa4]
+    }
+
+    async fn tree(replies: &[Vec<u8>]) -> Result<SftpTree> {
+        let replies = [&[VERSION.to_vec()], replies].concat();
+        let known = Known { statvfs: Can::Yes, ..Known::default() };
+        SftpTree::open(server(replies), RemoteRoot::new(b"r").unwrap(), "SSH-2.0-OpenSSH", known).await
+    }
+
+    fn path() -> RelPath {
+        RelPath::parse(&b"a"[..]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_the_server_broke_is_told() {
+        let check = async |bad: &[u8], expected: &str| {
+            let error = tree(&[bad.to_vec()]).await.unwrap().stat(&path()).await.unwrap_err();
+            assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Protocol, BROKEN));
+            let reason = format!("the server broke the SFTP protocol: {expected}");
+            assert_eq!(error.reason(), reason);
+        };
+        const BROKEN: &str = "cannot look at r/a: the server broke the SFTP protocol";
+        check(&[0, 0, 0, 0], "an SFTP packet without a type").await;
+        check(&[0, 0, 0, 1, 99], "an SFTP packet of type 99, which has no place here").await;
+        check(&[0, 0, 0, 2, 105, 0], "an SFTP packet of type 105 that ends in the middle of a field").await;
+        check(&[0x7f; 4], "an SFTP packet of 2139062143 bytes, where at most 263168 are taken").await;
+        let text = "text (\"moin\") where an SFTP packet should be; a login script may print it";
+        check(b"moin, moin", text).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_cut_is_no_broken_protocol() {
+        let check = async |cut: &[u8]| {
+            let error = tree(&[cut.to_vec()]).await.unwrap().stat(&path()).await.unwrap_err();
+            assert_eq!(
+                (error.kind(), error.reason().as_str()),
+                (Kind::Disconnected, "the connection was lost")
+            );
+        };
+        check(b"").await;
+        check(&[0, 0, 0, 13, 105, 0]).await;
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_text_is_told() {
+        let server = server(vec![b"Last login: never\n".to_vec()]);
+        let error = Lane::open(server).await.err().unwrap();
+        assert_eq!((error.kind(), error.hint_text()), (Kind::Protocol, None));
+        assert!(error.reason().contains("text (\"Last\") where"), "{}", error.reason());
+    }
+
+    #[tokio::test]
+    async fn every_operation_tells_what_the_server_broke() {
+        check(&[], async |tree| tree.make_root().await).await;
+        check(&[], async |tree| tree.list(&path()).await.map(drop)).await;
+        check(&[handle()], async |tree| tree.list(&path()).await.map(drop)).await;
+        check(&[], async |tree| tree.stat(&RelPath::root()).await.map(drop)).await;
+        check(&[], async |tree| tree.read_link(&path()).await.map(drop)).await;
+        check(&[], async |tree| tree.read_whole(&path(), 9).await.map(drop)).await;
+        check(&[attrs(), handle()], async |tree| tree.read_whole(&path(), 9).await.map(drop)).await;
+        check(&[attrs(), handle()], async |tree| tree.open(&path()).await?.read_at(0, 9).await.map(drop))
+            .await;
+        check(&[attrs()], async |tree| tree.reopen(&path()).await.map(drop)).await;
+        check(&[], async |tree| tree.stage(&path()).await.map(drop)).await;
+        check(&[handle()], async |tree| tree.stage(&path()).await?.write_at(0, "x".into()).await).await;
+        check(&[handle()], async |tree| tree.stage(&path()).await?.finish(0, &META, true).await.map(drop))
+            .await;
+        check(&[], async |tree| tree.place(&path(), &path(), &stat()).await.map(drop)).await;
+        check(&[], async |tree| tree.make_dir(&path(), 0o700).await).await;
+        check(&[], async |tree| tree.make_link(&path(), b"x").await).await;
+        check(&[attrs()], async |tree| tree.set_meta(&path(), EntryKind::File, &META).await.map(drop)).await;
+        check(&[], async |tree| tree.remove_file(&path()).await).await;
+        check(&[], async |tree| tree.remove_dir(&path()).await).await;
+        check(&[], async |tree| tree.move_aside(&path(), &path()).await).await;
+        check(&[handle()], async |tree| tree.sync_dir(&path()).await.map(drop)).await;
+        check(&[], async |tree| tree.free_bytes().await.map(drop)).await;
+        check(&[], async |tree| tree.real_root().await.map(drop)).await;
+    }
+
+    const META: Meta = Meta { mode: 0o644, mtime: Time { secs: 1, nanos: 0 } };
+
+    fn stat() -> Stat {
+        let (kind, mtime) = (EntryKind::File, META.mtime);
+        Stat { kind, size: 0, mtime, mode: 0o644, ctime: None, inode: None }
+    }
+
+    /// Has `operation` meet a bad packet after these good ones, and then the channel that it ended.
+    async fn check(good: &[Vec<u8>], operation: impl AsyncFn(&SftpTree) -> Result<()>) {
+        let tree = tree(&[good, &[vec![0, 0, 0, 1, 99]]].concat()).await.unwrap();
+        for _ in 0..2 {
+            let error = operation(&tree).await.unwrap_err();
+            let reason = error.reason();
+            assert!(error.kind() == Kind::Protocol && reason.contains("of type 99"), "{error}: {reason}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use super::abilities::{Abilities, Can};
 use super::dialect;
 use super::lane::Lane;
 use super::sftp::{attrs_of, stat_of};
-use super::status::{is_end, kind_of, to_error};
+use super::status::{is_end, kind_of};
 use crate::entry::{Kind, Meta, Stat};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::escape;
@@ -46,7 +46,7 @@ impl Handle {
     }
 
     pub fn error(&self, operation: &str, error: &SftpError) -> Error {
-        to_error(operation, &self.wire_path, error)
+        self.lane.error(operation, &self.wire_path, error)
     }
 
     pub async fn fstat(&self) -> Result<Stat> {

@@ -16,7 +16,7 @@ use super::abilities::{Abilities, Can, Known, LinkOrder};
 use super::dialect;
 use super::lane::{Announced, Lane};
 use super::open_file::{FarSource, FarStaged, Handle, read_fully, request_read};
-use super::status::{is_end, kind_of, to_error};
+use super::status::{is_end, kind_of};
 use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{RelPath, RemoteRoot, escape, from_wire, to_wire};
@@ -81,8 +81,9 @@ impl SftpTree {
     /// The absolute path of the root as the server resolves it (REALPATH).
     pub async fn real_root(&self) -> Result<Vec<u8>> {
         let root = self.root.join(&RelPath::root());
-        let reply = self.first_lane().session.realpath(to_wire(&root)).await;
-        let names = reply.map_err(|e| to_error("resolve the folder", &root, &e))?;
+        let lane = self.first_lane();
+        let reply = lane.session.realpath(to_wire(&root)).await;
+        let names = reply.map_err(|e| lane.error("resolve the folder", &root, &e))?;
         let first = names.files.first().map(|f| from_wire(&f.filename));
         first.ok_or_else(|| {
             Error::new(ErrorKind::Protocol, "resolve the folder", escape(&root))
@@ -109,7 +110,7 @@ impl SftpTree {
         match lane.session.lstat(to_wire(wire_path)).await {
             Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
             Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(to_error("look at", wire_path, &e)),
+            Err(e) => Err(lane.error("look at", wire_path, &e)),
         }
     }
 
@@ -155,7 +156,7 @@ impl SftpTree {
         };
         match lane.session.open(to_wire(&wire_path), flags, attrs).await {
             Ok(reply) => Ok(Handle::new(lane, reply.handle, wire_path, permit)),
-            Err(e) => Err(to_error(operation, &wire_path, &e)),
+            Err(e) => Err(lane.error(operation, &wire_path, &e)),
         }
     }
 
@@ -179,7 +180,7 @@ impl SftpTree {
     }
 
     async fn read_names(&self, lane: Arc<Lane>, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
-        let fail = |e: SftpError| to_error("list the folder", wire_path, &e);
+        let fail = |e: SftpError| lane.error("list the folder", wire_path, &e);
         let permit = lane.handles.clone().acquire_owned().await.map_err(|_| closed(wire_path))?;
         let handle = lane.session.opendir(to_wire(wire_path)).await.map_err(fail)?.handle;
         let handle = Handle::new(lane.clone(), handle, wire_path.to_vec(), permit);
@@ -198,7 +199,7 @@ impl SftpTree {
 
     async fn rename_plainly(&self, lane: &Lane, from: &[u8], to: &[u8]) -> Result<()> {
         let reply = lane.session.rename(to_wire(from), to_wire(to)).await;
-        reply.map(drop).map_err(|e| to_error("rename to", to, &e))
+        reply.map(drop).map_err(|e| lane.error("rename to", to, &e))
     }
 
     /// `posix-rename@openssh.com`, tried even where it was not announced (paramiko's server has it so).
@@ -209,7 +210,8 @@ impl SftpTree {
         let mut payload = Vec::with_capacity(from.len() + to.len() + 8);
         dialect::put_string(&mut payload, from);
         dialect::put_string(&mut payload, to);
-        match self.lane().command("posix-rename@openssh.com", payload).await {
+        let lane = self.lane();
+        match lane.command("posix-rename@openssh.com", payload).await {
             Ok(()) => {
                 self.abilities.learn(|k| k.posix_rename = Can::Yes);
                 Ok(true)
@@ -218,7 +220,7 @@ impl SftpTree {
                 self.abilities.learn(|k| k.posix_rename = Can::No);
                 Ok(false)
             }
-            Err(e) => Err(to_error("rename to", to, &e)),
+            Err(e) => Err(lane.error("rename to", to, &e)),
         }
     }
 
@@ -241,7 +243,7 @@ impl SftpTree {
             return Err(error);
         }
         let reply = lane.session.remove(to_wire(&aside)).await;
-        reply.map(drop).map_err(|e| to_error("remove", &aside, &e))
+        reply.map(drop).map_err(|e| lane.error("remove", &aside, &e))
     }
 
     async fn refuse_folder(&self, target: &RelPath) -> Result<()> {
@@ -255,12 +257,14 @@ impl SftpTree {
     }
 
     /// Makes a link with the names in this order.
-    async fn symlink(&self, order: LinkOrder, link: &[u8], target: &[u8]) -> Result<(), SftpError> {
+    async fn symlink(&self, order: LinkOrder, link: &[u8], target: &[u8]) -> Result<()> {
         let (first, second) = match order {
             LinkOrder::Draft => (link, target),
             _ => (target, link),
         };
-        self.lane().session.symlink(to_wire(first), to_wire(second)).await.map(drop)
+        let lane = self.lane();
+        let reply = lane.session.symlink(to_wire(first), to_wire(second)).await;
+        reply.map(drop).map_err(|e| lane.error("make the link", link, &e))
     }
 
     /// Finds out which way round this server takes SYMLINK's names, with both of them in our own
@@ -280,8 +284,8 @@ impl SftpTree {
         let (one, two) = (self.at(&name("-1")?), self.at(&name("-2")?));
         let order = match self.symlink(LinkOrder::Openssh, &one, &two).await {
             Ok(()) => self.link_made_at(&one, &two).await?,
-            Err(e) if kind_of(&e) == ErrorKind::Unsupported => LinkOrder::None,
-            Err(e) => return Err(to_error("make a link", &one, &e)),
+            Err(error) if error.kind() == ErrorKind::Unsupported => LinkOrder::None,
+            Err(error) => return Err(error),
         };
         self.abilities.learn(|k| k.link_order = order);
         Ok(order)
@@ -296,7 +300,7 @@ impl SftpTree {
         };
         let made = if order == LinkOrder::Draft { two } else { one };
         if order != LinkOrder::None {
-            lane.session.remove(to_wire(made)).await.map_err(|e| to_error("remove", made, &e))?;
+            lane.session.remove(to_wire(made)).await.map_err(|e| lane.error("remove", made, &e))?;
         }
         Ok(order)
     }
@@ -312,13 +316,13 @@ impl SftpTree {
             match lane.command("lsetstat@openssh.com", payload).await {
                 Ok(()) => return Ok(()),
                 Err(e) if kind_of(&e).loses_connection() => {
-                    return Err(to_error("set the mode and time of", wire_path, &e));
+                    return Err(lane.error("set the mode and time of", wire_path, &e));
                 }
                 Err(_) => {} // some kernels cannot without following; SETSTAT tells the real reason
             }
         }
         let reply = lane.session.setstat(to_wire(wire_path), attrs).await;
-        reply.map(drop).map_err(|e| to_error("set the mode and time of", wire_path, &e))
+        reply.map(drop).map_err(|e| lane.error("set the mode and time of", wire_path, &e))
     }
 
     async fn sync_handle(&self, handle: &Handle) -> Result<bool> {
@@ -348,13 +352,13 @@ impl Tree for SftpTree {
         let mut last = Ok(());
         for prefix in self.root.prefixes() {
             let reply = lane.session.mkdir(to_wire(&prefix), FileAttributes::empty()).await;
-            last = reply.map(drop).map_err(|e| to_error("make the folder", &prefix, &e));
+            last = reply.map(drop).map_err(|e| lane.error("make the folder", &prefix, &e));
         }
         let root = self.at(&RelPath::root());
         match lane.session.stat(to_wire(&root)).await {
             Ok(reply) if stat_of(&reply.attrs).kind == Kind::Dir => Ok(()),
             Ok(_) => Err(Error::new(ErrorKind::Exists, "use", escape(&root)).detail("it is not a folder")),
-            Err(e) => last.and(Err(to_error("look at", &root, &e))),
+            Err(e) => last.and(Err(lane.error("look at", &root, &e))),
         }
     }
 
@@ -371,14 +375,15 @@ impl Tree for SftpTree {
         match lane.session.stat(to_wire(&wire_path)).await {
             Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
             Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(to_error("look at", &wire_path, &e)),
+            Err(e) => Err(lane.error("look at", &wire_path, &e)),
         }
     }
 
     async fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
         let wire_path = self.at(path);
-        let fail = |e: SftpError| to_error("read the link", &wire_path, &e);
-        let reply = self.lane().session.readlink(to_wire(&wire_path)).await.map_err(fail)?;
+        let lane = self.lane();
+        let fail = |e: SftpError| lane.error("read the link", &wire_path, &e);
+        let reply = lane.session.readlink(to_wire(&wire_path)).await.map_err(fail)?;
         let first = reply.files.first().map(|f| from_wire(&f.filename));
         first.ok_or_else(|| {
             Error::new(ErrorKind::Protocol, "read the link", escape(&wire_path))
@@ -445,7 +450,7 @@ impl Tree for SftpTree {
         match lane.session.mkdir(to_wire(&wire_path), attrs).await {
             Ok(_) => Ok(()),
             Err(e) => {
-                let error = to_error("make the folder", &wire_path, &e);
+                let error = lane.error("make the folder", &wire_path, &e);
                 Err(self.explain(&lane, &wire_path, error).await)
             }
         }
@@ -460,10 +465,7 @@ impl Tree for SftpTree {
         }
         match self.symlink(order, &wire_path, target).await {
             Ok(()) => Ok(()),
-            Err(e) => {
-                let error = to_error("make the link", &wire_path, &e);
-                Err(self.explain(&self.lane(), &wire_path, error).await)
-            }
+            Err(error) => Err(self.explain(&self.lane(), &wire_path, error).await),
         }
     }
 
@@ -483,9 +485,9 @@ impl Tree for SftpTree {
     }
 
     async fn remove_file(&self, path: &RelPath) -> Result<()> {
-        let wire_path = self.at(path);
-        let reply = self.lane().session.remove(to_wire(&wire_path)).await;
-        reply.map(drop).map_err(|e| to_error("remove", &wire_path, &e))
+        let (lane, wire_path) = (self.lane(), self.at(path));
+        let reply = lane.session.remove(to_wire(&wire_path)).await;
+        reply.map(drop).map_err(|e| lane.error("remove", &wire_path, &e))
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
@@ -497,7 +499,7 @@ impl Tree for SftpTree {
                 .detail("it is not empty"));
         }
         let reply = lane.session.rmdir(to_wire(&wire_path)).await;
-        reply.map(drop).map_err(|e| to_error("remove the folder", &wire_path, &e))
+        reply.map(drop).map_err(|e| lane.error("remove the folder", &wire_path, &e))
     }
 
     async fn move_aside(&self, from: &RelPath, to: &RelPath) -> Result<()> {
@@ -532,9 +534,10 @@ impl Tree for SftpTree {
         let root = self.at(&RelPath::root());
         let mut payload = Vec::with_capacity(root.len() + 4);
         dialect::put_string(&mut payload, &root);
-        match self.lane().query("statvfs@openssh.com", payload).await {
+        let lane = self.lane();
+        match lane.query("statvfs@openssh.com", payload).await {
             Ok(reply) => Ok(free_of(&reply)),
-            Err(e) if kind_of(&e).loses_connection() => Err(to_error("ask for free space of", &root, &e)),
+            Err(e) if kind_of(&e).loses_connection() => Err(lane.error("ask for free space of", &root, &e)),
             Err(_) => Ok(None),
         }
     }
@@ -588,7 +591,7 @@ async fn collect_names(lane: &Lane, handle: &str, wire_path: &[u8]) -> Result<Ve
                     (name, stat_of(&file.attrs))
                 })),
                 Err(e) if is_end(&e) => ended = true, // the other reply may still hold names
-                Err(e) => return Err(to_error("list the folder", wire_path, &e)),
+                Err(e) => return Err(lane.error("list the folder", wire_path, &e)),
             }
         }
         if names.len() > MOST_NAMES || bytes > MOST_NAME_BYTES {

@@ -3,13 +3,28 @@
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::StatusCode;
 
+use super::stream::Blame;
 use crate::error::{Error, Kind};
 use crate::path::{escape, from_wire};
 
 /// Turns what went wrong with one request into an error about `operation` on `subject` (wire bytes).
-pub(super) fn to_error(operation: &str, subject: &[u8], error: &SftpError) -> Error {
-    let kind = kind_of(error);
-    Error::new(kind, operation, escape(subject)).detail(explain(error))
+/// `fault` is what ended the channel, if the dialect layer did: the library only knows that it ended.
+pub(super) fn to_error(operation: &str, subject: &[u8], error: &SftpError, fault: Option<Blame>) -> Error {
+    let about = |kind| Error::new(kind, operation, escape(subject));
+    match fault.filter(|_| is_of_channel(error)) {
+        Some(Blame::Theirs(bad)) => {
+            about(Kind::Protocol).detail("the server broke the SFTP protocol").because(bad)
+        }
+        Some(Blame::Ours(bad)) => {
+            about(Kind::Internal).detail("a request of ours breaks the SFTP protocol").because(bad)
+        }
+        None => about(kind_of(error)).detail(explain(error)),
+    }
+}
+
+/// Whether the request was not answered, rather than answered with something.
+fn is_of_channel(error: &SftpError) -> bool {
+    matches!(error, SftpError::IO(_) | SftpError::UnexpectedBehavior(_) | SftpError::Timeout)
 }
 
 /// What an error means. A request whose waiter vanished is a lost connection, whatever the library says.

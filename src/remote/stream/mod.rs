@@ -47,16 +47,30 @@ enum State {
 
 /// The bad packet that ended a [`DialectStream`], once there was one. Clones see the same.
 #[derive(Debug, Clone, Default)]
-pub struct Fault(Arc<OnceLock<FrameError>>);
+pub struct Fault(Arc<OnceLock<Blame>>);
+
+/// Whose packet was bad, and what was wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// It came in from the stranger.
+    Theirs(FrameError),
+    /// It was to go out to the stranger.
+    Ours(FrameError),
+}
 
 impl Fault {
     /// What was wrong with the packet.
     pub fn get(&self) -> Option<FrameError> {
+        self.blame().map(|(Blame::Theirs(error) | Blame::Ours(error))| error)
+    }
+
+    /// The same, with whose packet it was.
+    pub fn blame(&self) -> Option<Blame> {
         self.0.get().copied()
     }
 
-    fn set(&self, error: FrameError) {
-        self.0.get_or_init(|| error); // the first one ended the stream
+    fn set(&self, blame: Blame) {
+        self.0.get_or_init(|| blame); // the first one ended the stream
     }
 }
 
@@ -111,7 +125,7 @@ impl<S> DialectStream<S> {
 
     /// A bad packet came in: nothing more is taken from the stranger.
     fn refuse(&mut self, error: FrameError) {
-        self.fault.set(error);
+        self.fault.set(Blame::Theirs(error));
         self.state = State::Refusing(error);
         if let Some(id) = self.incoming.request_id().filter(|_| self.answers_bad_requests) {
             self.outgoing.queue(&refusal(id, &error));
@@ -120,7 +134,7 @@ impl<S> DialectStream<S> {
 
     /// A bad packet was to go out: none of it went.
     fn fail(&mut self, error: FrameError) -> io::Error {
-        self.fault.set(error);
+        self.fault.set(Blame::Ours(error));
         self.state = State::Ended;
         invalid(error)
     }
