@@ -80,7 +80,7 @@ pub enum Command {
     Resume(Resume),
     /// Check or show the config, or print its schema
     Config(Config),
-    /// Trust a server
+    /// Trust a server, or see what it can do
     Server(Server),
     /// Serve a folder to SFTP clients
     Serve(Serve),
@@ -211,6 +211,11 @@ pub enum ServerCommand {
         highwater server trust offsite\n  \
         highwater server trust --fingerprint SHA256:… me@backup.example.org")]
     Trust(Trust),
+    /// Log in and show what a server can do; writes nothing unless --write is given
+    #[command(after_help = "Examples:\n  \
+        highwater server probe offsite\n  \
+        highwater server probe --write me@backup.example.org data")]
+    Probe(Probe),
 }
 
 /// `server trust NAME|HOST`
@@ -228,6 +233,29 @@ pub struct Trust {
     /// Pin the key of a host that was never seen before, and ask nothing
     #[arg(long, conflicts_with = "fingerprint")]
     pub accept_new_host_key: bool,
+}
+
+/// `server probe NAME|HOST [PATH]`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Probe {
+    /// A server of the config, [user@]host, [user@]host:path or sftp://user@host:port/path
+    #[arg(value_name = "NAME|HOST")]
+    pub server: String,
+    /// The folder to look at [default: the login folder]
+    #[arg(value_name = "PATH")]
+    pub folder: Option<OsString>,
+    /// Port of the SSH server
+    #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Log in with this private key; may be given again
+    #[arg(short, long, value_name = "KEY")]
+    pub identity: Vec<PathBuf>,
+    /// Pin the key of a host that was never seen before; a changed key is still refused
+    #[arg(long)]
+    pub accept_new_host_key: bool,
+    /// Try things out with files of our own below .highwater in PATH, and remove them again
+    #[arg(long)]
+    pub write: bool,
 }
 
 /// `log [JOB]`

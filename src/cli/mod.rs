@@ -13,6 +13,7 @@ mod me;
 mod one_round;
 mod plan;
 mod preview;
+mod probe;
 mod reach;
 mod resume;
 mod run;
@@ -114,6 +115,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Serve(args) => serve::run(context, &args).await,
         Command::Server(args) => match args.command {
             ServerCommand::Trust(args) => trust::run(context, &args).await,
+            ServerCommand::Probe(args) => probe::run(context, &args).await,
         },
     }
 }

@@ -62,8 +62,35 @@ pub struct Known {
     pub keeps_mtime: Can,
     /// How SYMLINK wants its names.
     pub link_order: LinkOrder,
+    /// Whether a file may be written in any order: the end first, the beginning later.
+    pub write_at: Can,
+    /// Whether one file may be written through two handles on two channels.
+    pub two_handles: Can,
     /// Whether requests of one channel are carried out in the order they were sent.
     pub keeps_order: Can,
+}
+
+impl Known {
+    /// This, and of what it does not know what was known before.
+    pub fn or(self, before: Self) -> Self {
+        let or = |now: Can, before: Can| if now == Can::Unknown { before } else { now };
+        let link_order = match self.link_order {
+            LinkOrder::Unknown => before.link_order,
+            order => order,
+        };
+        Self {
+            posix_rename: or(self.posix_rename, before.posix_rename),
+            fsync: or(self.fsync, before.fsync),
+            fsync_dir: or(self.fsync_dir, before.fsync_dir),
+            lsetstat: or(self.lsetstat, before.lsetstat),
+            statvfs: or(self.statvfs, before.statvfs),
+            keeps_mtime: or(self.keeps_mtime, before.keeps_mtime),
+            link_order,
+            write_at: or(self.write_at, before.write_at),
+            two_handles: or(self.two_handles, before.two_handles),
+            keeps_order: or(self.keeps_order, before.keeps_order),
+        }
+    }
 }
 
 /// The abilities of the server at the other end, learned as the work goes on.
@@ -108,4 +135,32 @@ impl Abilities {
 fn order_by_ident(ident: &str) -> Can {
     let software = ident.strip_prefix("SSH-2.0-").unwrap_or_default();
     if software.starts_with("OpenSSH") || software.starts_with("Highwater") { Can::Yes } else { Can::No }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_now_comes_before_what_was_known() {
+        let before =
+            Known { fsync: Can::Yes, statvfs: Can::Yes, link_order: LinkOrder::Draft, ..Known::default() };
+        let now = Known { fsync: Can::No, write_at: Can::Yes, ..Known::default() };
+        let both = Known {
+            fsync: Can::No,
+            statvfs: Can::Yes,
+            write_at: Can::Yes,
+            link_order: LinkOrder::Draft,
+            ..Known::default()
+        };
+        assert_eq!(now.or(before), both);
+        assert_eq!(both.or(Known::default()), both);
+    }
+
+    #[test]
+    fn what_an_older_version_kept_is_read() {
+        let known: Known =
+            serde_json::from_str(r#"{"fsync": "no", "link_order": "draft", "news": 1}"#).unwrap();
+        assert_eq!(known, Known { fsync: Can::No, link_order: LinkOrder::Draft, ..Known::default() });
+    }
 }

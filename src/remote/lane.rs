@@ -17,6 +17,9 @@ use super::status;
 use super::stream::{DialectStream, Fault};
 use crate::error::{Error, Kind, Result};
 
+/// The version of SFTP that we speak: the one that every server has (draft-ietf-secsh-filexfer-02).
+pub const VERSION: u32 = 3;
+
 /// Seconds that one request may take, counted from when it was handed to the library.
 const REQUEST_TIMEOUT_SECS: u64 = 120;
 
@@ -161,9 +164,9 @@ async fn greet(session: &RawSftpSession, fault: &Fault) -> Result<Announced> {
         error if error.kind() == Kind::Protocol => error,
         error => error.hint("The account may have no SFTP subsystem; `sftp` should be able to open it."),
     })?;
-    if version.version != 3 {
+    if version.version != VERSION {
         return Err(Error::new(Kind::Protocol, "start SFTP on", "the server")
-            .detail(format!("it speaks version {} although asked for 3", version.version)));
+            .detail(format!("it speaks version {} although asked for {VERSION}", version.version)));
     }
     let mut announced = Announced { extensions: version.extensions, ..Announced::default() };
     if announced.has("limits@openssh.com") {
@@ -197,7 +200,7 @@ mod tests {
     use crate::path::{RelPath, RemoteRoot};
     use crate::tree::{SourceFile, StagedFile, Tree};
 
-    const VERSION: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];
+    const HELLO: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];
 
     /// A server that answers requests with these packets in turn, whatever is asked, and then hangs up.
     /// An id of 0xee… in a packet becomes that of the request.
@@ -228,7 +231,7 @@ mod tests {
     }
 
     async fn tree(replies: &[Vec<u8>]) -> Result<SftpTree> {
-        let replies = [&[VERSION.to_vec()], replies].concat();
+        let replies = [&[HELLO.to_vec()], replies].concat();
         let known = Known { statvfs: Can::Yes, ..Known::default() };
         SftpTree::open(server(replies), RemoteRoot::new(b"r").unwrap(), "SSH-2.0-OpenSSH", known).await
     }

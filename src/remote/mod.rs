@@ -14,10 +14,11 @@ pub mod known_hosts;
 mod lane;
 mod open_file;
 pub mod pin;
+pub mod probe;
 mod refusal;
 pub mod sftp;
 mod status;
 pub mod stream;
 mod wire;
 
-pub use lane::Announced;
+pub use lane::{Announced, VERSION};

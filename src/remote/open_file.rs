@@ -197,6 +197,11 @@ pub struct FarStaged {
 }
 
 impl FarStaged {
+    /// The channel that the file is open on.
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        &self.handle.lane
+    }
+
     pub(super) fn new(handle: Handle, abilities: Arc<Abilities>, reopened: bool) -> Self {
         let sequence = if abilities.known().keeps_order == Can::Yes {
             Sequence::Sending(Mutex::new(()))

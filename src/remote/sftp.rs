@@ -91,6 +91,22 @@ impl SftpTree {
         })
     }
 
+    /// Opens a staged file once more, on another channel than `other` has it open on. `None`: there is no
+    /// other channel.
+    pub(super) async fn reopen_elsewhere(
+        &self,
+        path: &RelPath,
+        other: &FarStaged,
+    ) -> Result<Option<FarStaged>> {
+        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner()).clone();
+        let Some(lane) = lanes.into_iter().find(|lane| !Arc::ptr_eq(lane, other.lane())) else {
+            return Ok(None);
+        };
+        let flags = OpenFlags::READ | OpenFlags::WRITE;
+        let handle = self.open_regular(lane, path, flags, "open the temporary file").await?;
+        Ok(Some(FarStaged::new(handle, self.abilities.clone(), true)))
+    }
+
     fn first_lane(&self) -> Arc<Lane> {
         let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
         lanes[0].clone()
@@ -203,7 +219,7 @@ impl SftpTree {
     }
 
     /// `posix-rename@openssh.com`, tried even where it was not announced (paramiko's server has it so).
-    async fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<bool> {
+    pub(super) async fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<bool> {
         if !self.known().posix_rename.may() {
             return Ok(false);
         }
@@ -269,19 +285,12 @@ impl SftpTree {
 
     /// Finds out which way round this server takes SYMLINK's names, with both of them in our own
     /// folder, so that the wrong order does no harm either.
-    async fn link_order(&self, link: &RelPath) -> Result<LinkOrder> {
+    pub(super) async fn link_order(&self, link: &RelPath) -> Result<LinkOrder> {
         let known = self.known().link_order;
         if known != LinkOrder::Unknown {
             return Ok(known);
         }
-        let folder = link.parent().unwrap_or_default();
-        let name = |tail: &str| -> Result<RelPath> {
-            let own = link.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-            let name = crate::path::Name::new([b".highwater-", own.as_slice(), tail.as_bytes()].concat())
-                .map_err(|e| Error::new(ErrorKind::Internal, "name a probe in", &folder).because(e))?;
-            Ok(folder.join(&name))
-        };
-        let (one, two) = (self.at(&name("-1")?), self.at(&name("-2")?));
+        let [one, two] = link_probes(link)?.map(|path| self.at(&path));
         let order = match self.symlink(LinkOrder::Openssh, &one, &two).await {
             Ok(()) => self.link_made_at(&one, &two).await?,
             Err(error) if error.kind() == ErrorKind::Unsupported => LinkOrder::None,
@@ -561,6 +570,18 @@ impl Tree for SftpTree {
 
 fn closed(wire_path: &[u8]) -> Error {
     Error::new(ErrorKind::Disconnected, "use", escape(wire_path)).detail("the channel is closed")
+}
+
+/// The two names by which the order of SYMLINK's names is found out, beside the link that is wanted.
+pub(super) fn link_probes(link: &RelPath) -> Result<[RelPath; 2]> {
+    let folder = link.parent().unwrap_or_default();
+    let probe = |tail: &str| -> Result<RelPath> {
+        let own = link.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+        let name = crate::path::Name::new([b".highwater-", own.as_slice(), tail.as_bytes()].concat())
+            .map_err(|e| Error::new(ErrorKind::Internal, "name a probe in", &folder).because(e))?;
+        Ok(folder.join(&name))
+    };
+    Ok([probe("-1")?, probe("-2")?])
 }
 
 /// Where the old version waits during a replacement without `posix-rename`: beside the target.

@@ -10,7 +10,7 @@ use super::summary::what;
 use crate::error::{Error, Problem};
 use crate::hash::Level;
 use crate::outcome::{Counts, Outcome};
-use crate::path::RelPath;
+use crate::path::{RelPath, escape};
 
 /// What `push`, `pull` and `run` print.
 pub fn of_rounds(outcomes: &[Outcome]) -> impl Serialize + '_ {
@@ -119,10 +119,17 @@ impl ProblemDocument {
 /// A path for programs: as it is where that is text (`.` for the root); else escaped, with its bytes in
 /// base64 beside it.
 pub fn path_fields(path: &RelPath) -> (String, Option<String>) {
-    match std::str::from_utf8(path.as_bytes()) {
-        Ok(text) if !text.is_empty() => (text.to_owned(), None),
-        Ok(_) => (path.to_string(), None),
-        Err(_) => (path.to_string(), Some(Base64::encode_string(path.as_bytes()))),
+    match path.is_root() {
+        true => (path.to_string(), None),
+        false => bytes_fields(path.as_bytes()),
+    }
+}
+
+/// The same of any bytes.
+pub fn bytes_fields(bytes: &[u8]) -> (String, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => (escape(bytes), Some(Base64::encode_string(bytes))),
     }
 }
 

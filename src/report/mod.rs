@@ -7,6 +7,7 @@ pub mod document;
 pub mod history;
 pub mod log;
 pub mod moment;
+pub mod probe;
 pub mod progress;
 pub mod summary;
 

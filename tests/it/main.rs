@@ -6,6 +6,7 @@ mod connect;
 mod dialect;
 mod filter;
 mod over_ssh;
+mod probe;
 mod remote_tree;
 mod server;
 mod support;
