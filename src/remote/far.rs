@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::task::AbortHandle;
+
 use crate::entry::{Kind, Listing, Meta, Stat};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{Name, RelPath, RemoteRoot};
@@ -30,11 +32,18 @@ pub struct Far {
     tree: Arc<SftpTree>,
     connection: Arc<Connection>,
     alias: Option<Alias>,
+    widening: AbortHandle,
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.widening.abort();
+    }
 }
 
 impl Far {
-    /// Starts SFTP at `root`. More channels are opened in the background while the first one works; a
-    /// server that refuses them is served by those there are.
+    /// Starts SFTP at `root`. More channels are opened in the background when those there are have more
+    /// than enough to do; a server that refuses them is served by those there are.
     pub async fn open(
         connection: Arc<Connection>,
         root: RemoteRoot,
@@ -45,8 +54,10 @@ impl Far {
         let tree = SftpTree::open(channel, root, &connection.server().ident, remembered).await?;
         let tree = Arc::new(tree);
         let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
-        tokio::spawn(async move {
+        let busy = tree.busy();
+        let widening = tokio::spawn(async move {
             for _ in 1..LANES {
+                busy.notified().await;
                 let Some(connection) = weak_connection.upgrade() else { return };
                 let channel = match connection.open_sftp().await {
                     Ok(channel) => channel,
@@ -59,7 +70,7 @@ impl Far {
                 }
             }
         });
-        Ok(Self { tree, connection, alias })
+        Ok(Self { tree, connection, alias, widening: widening.abort_handle() })
     }
 
     /// The connection.

@@ -5,12 +5,13 @@
 //! are what keeps memory small: nobody sends content without holding as many bytes of the window.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::Packet;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::dialect::{self, FrameLimits};
 use super::status;
@@ -42,6 +43,9 @@ const PLAIN_HANDLES: u64 = 200;
 /// Handles we hold at most on one channel.
 const MOST_HANDLES: u64 = 900;
 
+/// From so many open handles on, another lane would help.
+const MANY_HANDLES: usize = 64;
+
 /// What the server announced in VERSION and `limits@openssh.com`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Announced {
@@ -65,15 +69,19 @@ impl Announced {
 pub(super) struct Lane {
     pub session: RawSftpSession,
     pub announced: Announced,
-    pub handles: std::sync::Arc<Semaphore>,
+    pub handles: Arc<Semaphore>,
     writes: Semaphore,
     reads: Semaphore,
+    /// Told when this lane could not take at once what it was given.
+    busy: Arc<Notify>,
+    /// Handles that may be open at all.
+    most_handles: usize,
     fault: Fault,
 }
 
 impl Lane {
-    /// Starts SFTP on a channel: INIT, VERSION, limits.
-    pub async fn open<S>(stream: S) -> Result<Self>
+    /// Starts SFTP on a channel: INIT, VERSION, limits. `busy` is told when another lane would help.
+    pub async fn open<S>(stream: S, busy: Arc<Notify>) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -87,12 +95,15 @@ impl Lane {
         let session = RawSftpSession::new_with_config(stream, config);
         let announced = greet(&session, &fault).await?;
         let handles = announced.handles.unwrap_or(PLAIN_HANDLES).clamp(1, MOST_HANDLES);
+        let most_handles = usize::try_from(handles).unwrap_or(1);
         Ok(Self {
             session,
             announced,
-            handles: std::sync::Arc::new(Semaphore::new(usize::try_from(handles).unwrap_or(1))),
+            handles: Arc::new(Semaphore::new(most_handles)),
             writes: Semaphore::new(WRITE_WINDOW_BYTES),
             reads: Semaphore::new(READ_WINDOW_BYTES),
+            busy,
+            most_handles,
             fault,
         })
     }
@@ -115,12 +126,32 @@ impl Lane {
 
     /// Room for a WRITE of `bytes`, at most one payload.
     pub async fn write_room(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
-        room(&self.writes, bytes).await
+        self.room(&self.writes, bytes).await
     }
 
     /// Room for the reply to a READ of `bytes`, at most one payload.
     pub async fn read_room(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
-        room(&self.reads, bytes).await
+        self.room(&self.reads, bytes).await
+    }
+
+    async fn room<'a>(&'a self, window: &'a Semaphore, bytes: u64) -> Result<SemaphorePermit<'a>> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(room) = window.try_acquire_many(bytes) {
+            return Ok(room);
+        }
+        self.busy.notify_one();
+        window
+            .acquire_many(bytes)
+            .await
+            .map_err(|_| Error::new(Kind::Disconnected, "send over", "a closed channel"))
+    }
+
+    /// Leave to open one more file; `None` once the channel is closed.
+    pub async fn handle(&self) -> Option<OwnedSemaphorePermit> {
+        if self.most_handles - self.handles.available_permits().min(self.most_handles) >= MANY_HANDLES {
+            self.busy.notify_one();
+        }
+        self.handles.clone().acquire_owned().await.ok()
     }
 
     /// An extension that answers with a status.
@@ -140,14 +171,6 @@ impl Lane {
 
 fn payload(stated: Option<u64>) -> u64 {
     stated.unwrap_or(PLAIN_PAYLOAD_BYTES).clamp(1, LARGEST_PAYLOAD_BYTES)
-}
-
-async fn room(window: &Semaphore, bytes: u64) -> Result<SemaphorePermit<'_>> {
-    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-    window
-        .acquire_many(bytes)
-        .await
-        .map_err(|_| Error::new(Kind::Disconnected, "send over", "a closed channel"))
 }
 
 async fn query(session: &RawSftpSession, extension: &str, payload: Vec<u8>) -> Result<Vec<u8>, SftpError> {

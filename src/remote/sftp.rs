@@ -11,6 +11,7 @@ use futures_util::future::{join, join4};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 use super::abilities::{Abilities, Can, Known, LinkOrder};
 use super::dialect;
@@ -33,6 +34,7 @@ pub struct SftpTree {
     root: RemoteRoot,
     lanes: RwLock<Vec<Arc<Lane>>>,
     turn: AtomicUsize,
+    busy: Arc<Notify>,
     pub(super) abilities: Arc<Abilities>,
 }
 
@@ -43,12 +45,14 @@ impl SftpTree {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let lane = Lane::open(stream).await?;
+        let busy = Arc::new(Notify::new());
+        let lane = Lane::open(stream, busy.clone()).await?;
         let abilities = Abilities::new(remembered, &lane.announced, ident);
         Ok(Self {
             root,
             lanes: RwLock::new(vec![Arc::new(lane)]),
             turn: AtomicUsize::new(0),
+            busy,
             abilities: Arc::new(abilities),
         })
     }
@@ -58,9 +62,14 @@ impl SftpTree {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let lane = Arc::new(Lane::open(stream).await?);
+        let lane = Arc::new(Lane::open(stream, self.busy.clone()).await?);
         self.lanes.write().unwrap_or_else(|e| e.into_inner()).push(lane);
         Ok(())
+    }
+
+    /// Told whenever the lanes could not take at once what they were given: another one would help.
+    pub fn busy(&self) -> Arc<Notify> {
+        self.busy.clone()
     }
 
     /// What is known of the server by now.
@@ -165,7 +174,7 @@ impl SftpTree {
         operation: &'static str,
     ) -> Result<Handle> {
         let wire_path = self.at(path);
-        let permit = lane.handles.clone().acquire_owned().await.map_err(|_| closed(&wire_path))?;
+        let permit = lane.handle().await.ok_or_else(|| closed(&wire_path))?;
         let attrs = FileAttributes {
             permissions: flags.contains(OpenFlags::CREATE).then_some(0o600),
             ..FileAttributes::default()
@@ -197,7 +206,7 @@ impl SftpTree {
 
     async fn read_names(&self, lane: Arc<Lane>, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
         let fail = |e: SftpError| lane.error("list the folder", wire_path, &e);
-        let permit = lane.handles.clone().acquire_owned().await.map_err(|_| closed(wire_path))?;
+        let permit = lane.handle().await.ok_or_else(|| closed(wire_path))?;
         let handle = lane.session.opendir(to_wire(wire_path)).await.map_err(fail)?.handle;
         let handle = Handle::new(lane.clone(), handle, wire_path.to_vec(), permit);
         collect_names(&lane, handle.wire(), wire_path).await // dropping closes, without making us wait
