@@ -172,6 +172,7 @@ impl Pair<'_> {
             server: self.endpoint.to_string(),
             filter: self.filter.clone(),
             only: roots.only.clone(),
+            changes: None,
             delete: self.flags.delete,
             accept: self.flags.accept_deletes,
             stays_halted: false,

@@ -125,6 +125,7 @@ fn spec(job: &Job, server: String) -> Spec {
         server,
         filter: job.filter.clone(),
         only: None,
+        changes: None,
         delete: job.delete,
         accept: false,
         stays_halted: true,

@@ -30,7 +30,7 @@ impl crate::scan::BasePages for Pages {
     }
 }
 
-fn view(row: BaseRow, mode: Mode) -> (RelPath, BaseView) {
+pub(super) fn view(row: BaseRow, mode: Mode) -> (RelPath, BaseView) {
     let (source, target) = match mode {
         Mode::Push => (row.near, row.far),
         Mode::Pull => (row.far, row.near),

@@ -12,6 +12,7 @@ mod local;
 mod own_files;
 mod pull;
 mod push;
+mod scope;
 mod spec;
 mod sweep;
 mod wheel;
@@ -255,6 +256,14 @@ impl<D: Dial> Round<D> {
         let (filter, only) = (self.spec.filter.clone(), self.spec.only.clone());
         Arc::new(move |path, is_dir| {
             only.as_ref().is_some_and(|only| only != path) || filter.excludes(path, is_dir)
+        })
+    }
+
+    /// The same for a path of which nobody has looked at the folders above.
+    fn skip_with_parents(&self) -> Skip {
+        let (filter, only) = (self.spec.filter.clone(), self.spec.only.clone());
+        Arc::new(move |path, is_dir| {
+            only.as_ref().is_some_and(|only| only != path) || filter.excludes_with_parents(path, is_dir)
         })
     }
 

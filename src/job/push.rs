@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures_util::future::{join, join3};
 
 use super::own_files::{Writer, read_generation, read_root_id, write_generation, write_root_id};
+use super::scope::PlacePages;
 use super::{Attempt, Dial, Preview, Round, base, local};
 use crate::error::{Kind, Result};
 use crate::id::Token;
@@ -17,7 +18,7 @@ use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
 use crate::plan::{Action, Ending, Planner, Sight};
-use crate::scan::{Join, walk};
+use crate::scan::{BasePages, Join, Spots, Visits, Walk, walk};
 use crate::transfer::Engine;
 use crate::tree::Tree;
 
@@ -82,7 +83,23 @@ impl<D: Dial> Push<'_, D> {
         let in_doubt = self.far.as_ref().is_some_and(|(reached, _)| reached.in_doubt);
         let looked_at = self.far.as_ref().filter(|(reached, _)| !reached.is_empty);
         let far_walk = looked_at.map(|(reached, _)| walk(reached.far.clone(), round.skip()));
-        let mut sights = Join::new(walk(self.near.clone(), round.skip()), round.pages(), far_walk);
+        if let (Some(changes), None) = (&round.spec.changes, &far_walk) {
+            let places = round.places(self.near.as_ref(), changes).await?;
+            let (journal, job) = (round.context.journal.clone(), round.context.job);
+            let pages = PlacePages::new(journal, job, round.spec.mode, &places);
+            let spots = Spots::new(self.near.clone(), round.skip_with_parents(), places);
+            return self.go(Join::new(spots, pages, far_walk), in_doubt).await;
+        }
+        let near_walk = walk(self.near.clone(), round.skip());
+        self.go(Join::new(near_walk, round.pages(), far_walk), in_doubt).await
+    }
+
+    async fn go<V: Visits, P: BasePages>(
+        &mut self,
+        mut sights: Join<V, P, Walk<D::Far>>,
+        in_doubt: bool,
+    ) -> Result<Attempt> {
+        let round = self.round;
         let mut planner = Planner::new(round.rules(in_doubt));
         while let Some(sight) = sights.next().await? {
             round.tell_seen(sights.seen(), false);

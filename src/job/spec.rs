@@ -7,6 +7,7 @@ use crate::hash::Level;
 use crate::outcome::Mode;
 use crate::path::{LocalRoot, RelPath, RemoteRoot};
 use crate::plan::guard::DeleteLimits;
+use crate::settle::Quiet;
 
 /// What one round is to do.
 #[derive(Debug, Clone)]
@@ -25,6 +26,9 @@ pub struct Spec {
     pub filter: Filter,
     /// Nothing but this file of the root is carried; `None`: the whole root.
     pub only: Option<RelPath>,
+    /// Look at no more than this of the near side, because a watcher saw all that changed; `None`: at all.
+    /// A push that has to look at the far side looks at all in any case.
+    pub changes: Option<Vec<Quiet>>,
     /// Whether what is gone at the source goes at the target.
     pub delete: bool,
     /// A person said go on: deletes over the limit are accepted, a root that is not what it was as well.

@@ -11,6 +11,7 @@
 mod ahead;
 mod join;
 mod side;
+mod spots;
 mod walk;
 
 use std::future::Future;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::path::RelPath;
 
 pub use join::{BasePages, Join};
+pub use spots::{Extent, Places, Spots};
 pub use walk::{Limits, Walk, walk};
 
 /// Says of a path (and whether it is a folder) that it is left out, given that no folder above it is.

@@ -65,6 +65,12 @@ impl<T: Tree> Walk<T> {
         Self { ahead: Ahead::new(tree, skip, limits), open: Vec::new(), entering: Some(RelPath::root()) }
     }
 
+    /// A walk of what is in one folder of the tree, which itself is not visited.
+    pub fn within(tree: Arc<T>, skip: Skip, folder: RelPath) -> Self {
+        let limits = Limits::of(tree.as_ref());
+        Self { entering: Some(folder), ..Self::with(tree, skip, limits) }
+    }
+
     /// Enters a folder; a visit comes of it only if something is wrong with its listing.
     async fn enter(&mut self, path: RelPath) -> Result<Option<Visit>> {
         match self.ahead.take(&path).await {
