@@ -126,6 +126,8 @@ struct Round<D: Dial> {
     seed: u64,
     started: Time,
     was_connected: AtomicBool,
+    /// The server was reached in this attempt: what is unreachable is not the server.
+    is_connected: AtomicBool,
     /// A person said that the roots are meant as they are.
     accepts_roots: AtomicBool,
     /// What the last pass left to the next one.
@@ -136,9 +138,22 @@ impl<D: Dial> Round<D> {
     fn new(spec: Spec, context: Context, dial: D, id: RoundId, agent: Token) -> Self {
         let tally = Arc::new(Tally::new(context.monitor.clone(), spec.mode == Mode::Push));
         let (seed, started) = (context.random.u64(), context.clock.now());
-        let (was_connected, postponed) = (false.into(), u64::MAX.into());
+        let (was_connected, is_connected, postponed) = (false.into(), false.into(), u64::MAX.into());
         let accepts_roots = spec.accept.into();
-        Self { spec, context, dial, id, agent, tally, seed, started, was_connected, accepts_roots, postponed }
+        Self {
+            spec,
+            context,
+            dial,
+            id,
+            agent,
+            tally,
+            seed,
+            started,
+            was_connected,
+            is_connected,
+            accepts_roots,
+            postponed,
+        }
     }
 
     /// Attempt after attempt, until one is done or fails for good. Returns why removals are held.
@@ -189,7 +204,8 @@ impl<D: Dial> Round<D> {
     }
 
     fn may_reconnect(&self, error: &Error, lost_since: Instant) -> bool {
-        let lost = error.kind().loses_connection() || error.kind() == Kind::Unreachable;
+        let unreached = error.kind() == Kind::Unreachable && !self.is_connected.load(Ordering::Relaxed);
+        let lost = error.kind().loses_connection() || unreached;
         let was_connected = self.was_connected.load(Ordering::Relaxed);
         lost && was_connected && lost_since.elapsed() < self.spec.retry_for
     }
@@ -237,6 +253,7 @@ impl<D: Dial> Round<D> {
 
     /// Connects to the far side.
     async fn reach(&self) -> Result<Arc<D::Far>> {
+        self.is_connected.store(false, Ordering::Relaxed);
         self.tally.tell(Event::Connecting { server: self.spec.server.clone() });
         let mut stop = self.context.stop.clone();
         let far = tokio::select! {
@@ -244,6 +261,7 @@ impl<D: Dial> Round<D> {
             _ = stop.wait_for(|stop| *stop) => return Err(crate::transfer::stopped()),
         };
         self.was_connected.store(true, Ordering::Relaxed);
+        self.is_connected.store(true, Ordering::Relaxed);
         Ok(far)
     }
 
