@@ -339,6 +339,7 @@ impl<D: Dial> Round<D> {
     /// Records how the round ended.
     async fn end(self, result: Result<Option<String>>, elapsed: Duration) -> Outcome {
         let total = self.tally.total();
+        let result = result.map(|held| held.or_else(|| kept_back(total.counts.held)));
         let (ending, message, exit_code) = match &result {
             Ok(Some(held)) => (Ending::Held, Some(held.clone()), 4),
             Ok(None) if !total.problems.is_empty() => (Ending::Problems, None, 1),
@@ -371,20 +372,27 @@ impl<D: Dial> Round<D> {
             Err(error) if ending_of(error) == Ending::Halted => Some(error.reason()),
             _ => None,
         };
-        let went_on = result.is_ok();
+        let (went_on, all_done) = (result.is_ok(), matches!(result, Ok(None)));
         journal
             .update_job_state(self.context.job, move |state| {
                 if halt.is_some() {
                     state.halted = halt;
                 } else if went_on {
                     state.halted = None;
-                    state.accept_deletes = false;
+                    state.accept_deletes &= !all_done;
                 }
             })
             .await?;
         journal.end_round(self.id, self.context.clock.now(), outcome).await?;
         journal.flush().await
     }
+}
+
+/// Why `held` deletes and displacements wait that no limit holds.
+fn kept_back(held: u64) -> Option<String> {
+    let message =
+        "are held: what makes way cannot be kept in the trash, see the problems; everything else goes on";
+    (held > 0).then(|| format!("{held} deletes or displacements {message}"))
 }
 
 fn ending_of(error: &Error) -> Ending {

@@ -28,7 +28,7 @@ impl<D: Dial> Round<D> {
         engine.drop_unfinished().await?;
         let held = self.guard_deletes(ending.deletes()).await?;
         match &held {
-            Some(_) => self.tally.count(|c| c.held = ending.deletes()),
+            Some(_) => self.tally.count(|c| c.held += ending.deletes()),
             None => self.remove(engine, &ending).await?,
         }
         engine.settle_folders(&ending.folders).await?;

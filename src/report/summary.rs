@@ -154,11 +154,11 @@ fn details(counts: &Counts) -> Vec<String> {
     lines
 }
 
-/// What is held or halted, and the command that lets it go.
+/// What is held or halted, and the command that lets it go, where the message does not say so itself.
 fn way_on(outcome: &Outcome, started: Started) -> Vec<String> {
     let held = outcome.counts.held;
     let mut lines = Vec::new();
-    if held > 0 {
+    if held > 0 && outcome.message.is_none() {
         let accept = match started {
             Started::AsJob => format!("highwater resume {} --accept-deletes", outcome.job),
             Started::AsCommand => "the same command with --accept-deletes".into(),
@@ -271,14 +271,14 @@ mod tests {
     #[test]
     fn what_is_held_comes_with_the_command_that_lets_it_go() {
         let mut held = outcome(Ending::Held, Counts { held: 34, ..Counts::default() });
-        held.message = Some("34 deletes are over the limit of 20".into());
         let head = "nightly: no file to carry in 1m 12s";
-        let why = "  34 deletes are over the limit of 20";
         let row = |way| format!("  held: 34 changes at the target wait for a person; to let go: {way}");
         let job = row("highwater resume nightly --accept-deletes");
-        check(&held, Started::AsJob, &[head, why, &job]);
+        check(&held, Started::AsJob, &[head, &job]);
         let command = row("the same command with --accept-deletes");
-        check(&held, Started::AsCommand, &[head, why, &command]);
+        check(&held, Started::AsCommand, &[head, &command]);
+        held.message = Some("nothing can be kept in the trash".into());
+        check(&held, Started::AsJob, &[head, "  nothing can be kept in the trash"]);
     }
 
     #[test]

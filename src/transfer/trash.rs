@@ -54,7 +54,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             first => first,
         };
         self.touch(path);
-        place.map(Some).map_err(|e| held(path, e))
+        place.map(Some).map_err(|e| self.held(path, e))
     }
 
     async fn retire_to(&self, round: &str, path: &RelPath, old: &Stat, why: Why) -> Result<RelPath> {
@@ -90,15 +90,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         Ok(())
     }
-}
 
-/// Without a trash nothing makes way: what stands there is kept where it is.
-fn held(path: &RelPath, error: Error) -> Error {
-    if error.kind().ends_round() || error.kind() == ErrorKind::NotFound {
-        return error;
+    /// Without a trash nothing makes way: what stands there is kept where it is, until a person sees to it.
+    fn held(&self, path: &RelPath, error: Error) -> Error {
+        if error.kind().ends_round() || error.kind() == ErrorKind::NotFound {
+            return error;
+        }
+        self.tally.count(|c| c.held += 1);
+        Error::new(error.kind(), "move to the trash", path)
+            .detail("it stays where it is, since it cannot be kept in the trash")
+            .hint("Make .highwater/trash writable on that side, or make room there.")
+            .because(error)
     }
-    Error::new(error.kind(), "move to the trash", path)
-        .detail("it stays where it is, since it cannot be kept in the trash")
-        .hint("Make .highwater/trash writable on that side, or make room there.")
-        .because(error)
 }

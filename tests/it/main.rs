@@ -11,3 +11,4 @@ mod remote_tree;
 mod server;
 mod support;
 mod tidy;
+mod trash;

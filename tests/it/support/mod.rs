@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "what one feature's tests leave unused, another's need")]
 
 pub mod account;
+pub mod rig;
 pub mod sshd;
