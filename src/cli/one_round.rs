@@ -16,9 +16,7 @@ use crate::clock::SystemClock;
 use crate::error::{Error, Kind, Result};
 use crate::filter::{Filter, Rule};
 use crate::hash::Level;
-use crate::id::JobId;
 use crate::job::Spec;
-use crate::journal::Journal;
 use crate::journal::lock::Lock;
 use crate::journal::place::{self, StateDir};
 use crate::outcome::{Mode, Outcome};
@@ -104,9 +102,9 @@ impl Pair<'_> {
             port: self.endpoint.port,
             remote: self.ends.far.path.as_bytes(),
         });
-        let (journal, job) = work::to_read(&pair, &name).await?;
-        let roots = self.roots(&near, reach, &journal, job).await?;
+        let roots = self.roots(&near, reach, is_first(&pair, &name).await).await?;
         if self.flags.dry_run {
+            let (journal, job) = work::to_read(&pair, &name).await?;
             let reach = roots.reach.clone().with_journal(&journal);
             preview::show(self.context, self.spec(&roots), &journal, job, reach).await?;
             return Ok(None);
@@ -132,7 +130,7 @@ impl Pair<'_> {
         }
     }
 
-    async fn roots(&self, near: &Path, reach: Reach, journal: &Journal, job: JobId) -> Result<Roots> {
+    async fn roots(&self, near: &Path, reach: Reach, is_first: bool) -> Result<Roots> {
         let one_file = match self.mode {
             Mode::Push => is_file(near)?,
             Mode::Pull => self.context.unless_stopped(reach.is_file()).await?,
@@ -141,7 +139,6 @@ impl Pair<'_> {
             let (local, remote) = (local_root(near)?, self.ends.far.path.clone());
             return Ok(Roots { local, remote, only: None, reach });
         }
-        let is_first = journal.base_is_empty(job).await?;
         if self.mode == Mode::Push && is_first && self.context.unless_stopped(reach.is_folder()).await? {
             return Err(self.folder_at_target(&self.ends.far.path.to_string()));
         }
@@ -187,6 +184,15 @@ impl Pair<'_> {
             accept_deletes: go_on.clone(),
             go_on,
         }
+    }
+}
+
+/// Whether nothing was ever agreed on between the two ends, as far as can be told before their journal is
+/// locked: one that is damaged is put right only then.
+async fn is_first(pair: &StateDir, name: &str) -> bool {
+    match work::to_read(pair, name).await {
+        Ok((journal, job)) => journal.base_is_empty(job).await.unwrap_or(true),
+        Err(_) => true,
     }
 }
 
