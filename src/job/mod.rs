@@ -229,7 +229,7 @@ impl<D: Dial> Round<D> {
     /// Takes in what a person said since the last round: `highwater resume` forgets the near root.
     async fn hear(&self) -> Result<JobState> {
         let state = self.state().await?;
-        if state.near_root.is_none() || state.accept_deletes {
+        if state.near_root.is_none() {
             self.accepts_roots.store(true, Ordering::Relaxed);
         }
         Ok(state)
