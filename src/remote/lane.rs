@@ -296,7 +296,7 @@ mod tests {
     #[tokio::test]
     async fn a_start_that_is_text_is_told() {
         let server = server(vec![b"Last login: never\n".to_vec()]);
-        let error = Lane::open(server).await.err().unwrap();
+        let error = Lane::open(server, Arc::default()).await.err().unwrap();
         assert_eq!((error.kind(), error.hint_text()), (Kind::Protocol, None));
         assert!(error.reason().contains("text (\"Last\") where"), "{}", error.reason());
     }
