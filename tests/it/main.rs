@@ -5,6 +5,7 @@ mod config;
 mod connect;
 mod dialect;
 mod filter;
+mod guards;
 mod over_ssh;
 mod probe;
 mod remote_tree;
