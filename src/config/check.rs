@@ -5,19 +5,19 @@
 //! judged before. What is left to judge is what only the whole shows: what is missing, what does not fit
 //! together, what is referred to and does not exist.
 
+mod telling;
+
 use std::collections::HashSet;
 
 use super::env::Env;
 use super::layers;
 use super::mistake::{Mistakes, Note};
-use super::model::{
-    Auth, Config, Hooks, Job, MaxDelete, Only, Schedule, Secret, Server, Target, Watch, Way, When,
-};
+use super::model::{Auth, Config, Hooks, Job, MaxDelete, Only, Schedule, Secret, Server, Watch, When};
 use super::nearest::nearest;
 use super::node::{At, Key, Node, Source, Value};
 use super::overlap;
 use super::raw::{
-    RawAuth, RawConfig, RawHooks, RawJob, RawMaxDelete, RawSchedule, RawServer, RawTarget, RawWatch,
+    RawAuth, RawConfig, RawHooks, RawJob, RawMaxDelete, RawSchedule, RawServer, RawSmtp, RawTarget, RawWatch,
 };
 use super::read::{OneOrMany, Read, Reader, Spot};
 use crate::filter::Filter;
@@ -57,11 +57,18 @@ pub(super) fn together(roots: &[Node], env: &Env, mistakes: &mut Mistakes) -> Ch
     let defaults = roots.iter().find_map(|root| root.get("defaults"));
     let servers = check.named("servers", roots, |_, own| layers::server(own));
     let jobs = check.named("jobs", roots, |_, own| layers::job(defaults, own));
-    let targets = check.named("notify", roots, |_, own| own.clone());
+    let targets = check.named("notify", roots, |_, own| layers::target(own));
+    check.once("smtp", roots);
+    let smtp = roots
+        .iter()
+        .flat_map(Node::entries)
+        .find(|(key, node)| key.text == "smtp" && node.value != Value::Null);
+    let smtp = smtp.map(|(key, own)| (key.clone(), layers::smtp(own)));
 
     let mut config = Config {
         servers: servers.iter().filter_map(|(key, node)| check.server(key, node)).collect(),
-        notify: targets.iter().filter_map(|(key, node)| check.target(key, node)).collect(),
+        notify: targets.iter().filter_map(|(key, node)| check.target(key, node, smtp.is_some())).collect(),
+        smtp: smtp.as_ref().and_then(|(key, node)| check.smtp(key, node)),
         jobs: Vec::new(),
     };
     let names = Names { servers: names(&servers), targets: names(&targets) };
@@ -72,7 +79,7 @@ pub(super) fn together(roots: &[Node], env: &Env, mistakes: &mut Mistakes) -> Ch
     let mut from_defaults = HashSet::new();
     defaults.iter().for_each(|node| collect_places(node, &mut from_defaults));
     let notes = check.notes;
-    Checked { config, effective: effective(servers, jobs, targets), from_defaults, notes }
+    Checked { config, effective: effective(servers, jobs, targets, smtp), from_defaults, notes }
 }
 
 fn names(entries: &[(Key, Node)]) -> Vec<&str> {
@@ -88,17 +95,20 @@ fn collect_places(node: &Node, places: &mut HashSet<At>) {
     }
 }
 
-fn effective(servers: Vec<(Key, Node)>, jobs: Vec<(Key, Node)>, targets: Vec<(Key, Node)>) -> Node {
+type Entries = Vec<(Key, Node)>;
+
+fn effective(servers: Entries, jobs: Entries, targets: Entries, smtp: Option<(Key, Node)>) -> Node {
     let at = At::whole(Source::BuiltIn);
     let section = |name: &str, entries: Vec<(Key, Node)>, order: &[&str]| {
         let entries = entries.into_iter().map(|(key, node)| (key, node.in_order(order))).collect();
         (Key { text: name.into(), at }, Node { at, value: Value::Map(entries) })
     };
-    let sections = vec![
+    let mut sections = vec![
         section("servers", servers, RawServer::KEYS),
         section("jobs", jobs, RawJob::KEYS),
         section("notify", targets, RawTarget::KEYS),
     ];
+    sections.extend(smtp.map(|(key, node)| (key, node.in_order(RawSmtp::KEYS))));
     Node { at, value: Value::Map(sections) }
 }
 
@@ -245,7 +255,7 @@ impl Check<'_> {
             bandwidth: value(value(raw.limits)?.bandwidth)?,
             retry_for: value(raw.retry_for)?,
             settle: value(raw.settle)?,
-            hooks: raw.hooks.map(|spot| hooks(spot.value)).unwrap_or_default(),
+            hooks: raw.hooks.map(|spot| self.hooks(spot.value)).unwrap_or_default(),
             notify: many(raw.notify),
             no_success_for: raw
                 .alarm
@@ -343,23 +353,19 @@ impl Check<'_> {
         MaxDelete { count, share }
     }
 
-    fn target(&mut self, key: &Key, node: &Node) -> Option<Target> {
-        let path = format!("notify.{}", key.text);
-        let raw: RawTarget = silently(node, &path)?;
-        let on = many(raw.on).into_iter().map(|event| event.0.to_string()).collect();
-        let ways = [
-            raw.command.map(|spot| Way::Command(spot.value.0)),
-            raw.webhook.map(|spot| Way::Webhook(spot.value.0)),
-            raw.email.map(|spot| Way::Email(spot.value.0.into_iter().map(|one| one.value).collect())),
-            raw.healthchecks.map(|spot| Way::Healthchecks(spot.value.0)),
-        ];
-        let kinds = ["command", "webhook", "email", "healthchecks"];
-        if kinds.iter().filter(|kind| node.get(kind).is_some()).count() != 1 {
-            let message = "this needs one of command, webhook, email and healthchecks";
-            self.mistakes.add(key.at, &path, message, None);
+    fn hooks(&mut self, raw: RawHooks) -> Hooks {
+        if let Some(timeout) = raw.timeout.as_ref() {
+            self.not_zero(timeout);
         }
-        let way = ways.into_iter().flatten().next()?;
-        Some(Target { name: key.text.clone(), way, on, repeat: value(raw.repeat).filter(|d| !d.is_zero()) })
+        let commands = |spot: Option<Spot<Vec<Spot<super::list::Argv>>>>| {
+            value(spot).unwrap_or_default().into_iter().map(|argv| argv.value.0).collect()
+        };
+        Hooks {
+            before: commands(raw.before),
+            after_success: commands(raw.after_success),
+            after_failure: commands(raw.after_failure),
+            timeout: value(raw.timeout).unwrap_or_default(),
+        }
     }
 
     /// Two jobs below one folder would undo each other's work, unless both only read it.
@@ -405,15 +411,4 @@ fn only(raw: RawSchedule) -> Only {
 fn watch(raw: &RawWatch) -> Option<Watch> {
     let rescan = raw.rescan.as_ref()?.value;
     Some(Watch { settle: raw.settle.as_ref()?.value, rescan: (!rescan.is_zero()).then_some(rescan) })
-}
-
-fn hooks(raw: RawHooks) -> Hooks {
-    let commands = |spot: Option<Spot<Vec<Spot<super::list::Argv>>>>| {
-        value(spot).unwrap_or_default().into_iter().map(|argv| argv.value.0).collect()
-    };
-    Hooks {
-        before: commands(raw.before),
-        after_success: commands(raw.after_success),
-        after_failure: commands(raw.after_failure),
-    }
 }

@@ -3,7 +3,7 @@
 
 use super::node::{Key, Node, Source, Value, parse};
 
-/// What holds for a job when nobody says otherwise. `schedule` and `watch` only fill up what a job begins.
+/// What holds for a job when nobody says otherwise. `schedule`, `watch` and `hooks` only fill up what a job begins.
 const JOB: &str = "
 schedule: {jitter: 0, missed: run}
 watch: {settle: 2s, rescan: 1h}
@@ -18,12 +18,21 @@ limits: {bandwidth: unlimited}
 retry_for: 10m
 settle: 2s
 notify: []
+hooks: {timeout: 1h}
 ";
 
-const ONLY_IF_BEGUN: [&str; 2] = ["schedule", "watch"];
+const ONLY_IF_BEGUN: [&str; 3] = ["schedule", "watch", "hooks"];
 
 const SERVER: &str = "
 auth: {agent: yes}
+";
+
+const TARGET: &str = "
+timeout: 30s
+";
+
+const SMTP: &str = "
+tls: starttls
 ";
 
 /// A job with `defaults` and what is built in under it.
@@ -40,6 +49,16 @@ pub(super) fn job(defaults: Option<&Node>, own: &Node) -> Node {
 /// A server with what is built in under it.
 pub(super) fn server(own: &Node) -> Node {
     over(&built_in(SERVER), &strip(own))
+}
+
+/// Somebody to tell with what is built in under it.
+pub(super) fn target(own: &Node) -> Node {
+    over(&built_in(TARGET), &strip(own))
+}
+
+/// The mail server with what is built in under it.
+pub(super) fn smtp(own: &Node) -> Node {
+    over(&built_in(SMTP), &strip(own))
 }
 
 #[expect(clippy::expect_used, reason = "made of constants")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::model::{Fingerprint, Missed};
+use super::model::{Event, Fingerprint, Missed, Tls};
 use super::node::Node;
 use super::read::{Read, Reader};
 use crate::calendar::Span;
@@ -384,27 +384,50 @@ impl Leaf for FarFolder {
     }
 }
 
-/// Something to tell people of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Event(pub &'static str);
-
-const EVENTS: [(&str, Event); 5] = [
-    ("failure", Event("failure")),
-    ("late", Event("late")),
-    ("held", Event("held")),
-    ("recovered", Event("recovered")),
-    ("success", Event("success")),
-];
-
 impl Leaf for Event {
-    const EXPECTED: &'static str = "failure, late, held, recovered or success";
+    const EXPECTED: &'static str = "an event such as failure";
 
     fn parse(text: &str) -> Result<Self, String> {
-        word(text, &EVENTS)
+        word(text, &Self::ALL.map(|event| (event.as_str(), event)))
     }
 
     fn schema() -> Schema {
-        json_schema!({"enum": EVENTS.map(|(word, _)| word)})
+        json_schema!({"enum": Self::ALL.map(Self::as_str)})
+    }
+}
+
+impl Leaf for Tls {
+    const EXPECTED: &'static str = "starttls, tls or none";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        word(text, &[("starttls", Self::StartTls), ("tls", Self::Tls), ("none", Self::None)])
+    }
+
+    fn schema() -> Schema {
+        json_schema!({"enum": ["starttls", "tls", "none"]})
+    }
+}
+
+/// A mail address, as `ops@example.org` or `Night shift <ops@example.org>`. Whether it is one to the letter is
+/// judged by who builds the mail; here only what nobody can mean is refused.
+#[derive(Debug, Clone)]
+pub(super) struct MailAddress(pub String);
+
+impl Leaf for MailAddress {
+    const EXPECTED: &'static str = "a mail address";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let bare = text.strip_suffix('>').and_then(|t| t.rsplit_once('<')).map_or(text, |(_, bare)| bare);
+        let is_part = |part: &str| !part.is_empty() && !part.contains(|c: char| " <>@,;".contains(c));
+        let parts = bare.rsplit_once('@').is_some_and(|(user, host)| is_part(user) && is_part(host));
+        if !parts || text.chars().any(char::is_control) {
+            return Err(format!("{} is not a mail address", shown(text)));
+        }
+        Ok(Self(text.into()))
+    }
+
+    fn schema() -> Schema {
+        text_schema("ops@example.org")
     }
 }
 
@@ -432,6 +455,19 @@ pub(super) mod tests {
             refused::<Mode>(mode, "not in this version");
         }
         refused::<Mode>("mirror", "expected push or pull");
+        assert_eq!(Event::parse("halt"), Ok(Event::Halt));
+        refused::<Event>("error", "failure, halt or late, found \"error\"");
+        refused::<Tls>("ssl", "expected starttls, tls or none");
+    }
+
+    #[test]
+    fn mail_addresses() {
+        for good in ["a@b", "Night shift <ops@example.org>", "<a@b>"] {
+            assert!(MailAddress::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["ops", "@b", "a@", "a b@c", "a@b, c@d", "X <a@b", "a@b\nBcc: c@d", ""] {
+            refused::<MailAddress>(bad, "is not a mail address");
+        }
     }
 
     #[test]

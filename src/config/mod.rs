@@ -19,6 +19,7 @@ mod raw;
 mod read;
 mod reference;
 mod show;
+mod telling;
 mod warn;
 
 use std::collections::HashSet;

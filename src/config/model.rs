@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::telling::{Event, Link, Smtp, Target, Tls, Way, host_only};
 use crate::calendar::Span;
 use crate::filter::Filter;
 use crate::hash::Level;
@@ -22,6 +23,8 @@ pub struct Config {
     pub jobs: Vec<Job>,
     /// Whom to tell, in the order of the file.
     pub notify: Vec<Target>,
+    /// The mail server; there when somebody is told by mail.
+    pub smtp: Option<Smtp>,
 }
 
 impl Config {
@@ -33,6 +36,11 @@ impl Config {
     /// The job of this name.
     pub fn job(&self, name: &str) -> Option<&Job> {
         self.jobs.iter().find(|job| job.name == name)
+    }
+
+    /// Whom to tell, by name.
+    pub fn target(&self, name: &str) -> Option<&Target> {
+        self.notify.iter().find(|target| target.name == name)
     }
 }
 
@@ -195,7 +203,7 @@ impl Job {
         let parts = [
             (self.schedule.is_some() || !self.only.spans.is_empty(), "schedule"),
             (self.watch.is_some(), "watch"),
-            (self.hooks != Hooks::default(), "hooks"),
+            (!self.hooks.is_empty(), "hooks"),
             (!self.notify.is_empty(), "notify"),
             (self.no_success_for.is_some(), "alarm"),
             (!self.bandwidth.slots.is_empty(), "the bandwidth timetable"),
@@ -299,32 +307,15 @@ pub struct Hooks {
     pub after_success: Vec<Vec<String>>,
     /// After any other.
     pub after_failure: Vec<Vec<String>>,
+    /// How long each may take. Not zero where there are any.
+    pub timeout: Duration,
 }
 
-/// Somebody to tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// What jobs call it.
-    pub name: String,
-    /// How they are told.
-    pub way: Way,
-    /// Of what; empty: of failures.
-    pub on: Vec<String>,
-    /// How often the same thing is told again; `None`: once.
-    pub repeat: Option<Duration>,
-}
-
-/// How somebody is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
-    /// A program and its arguments.
-    Command(Vec<String>),
-    /// A URL that is posted to.
-    Webhook(String),
-    /// Mail addresses.
-    Email(Vec<String>),
-    /// A URL that is pinged.
-    Healthchecks(String),
+impl Hooks {
+    /// Whether nothing is run.
+    pub fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.after_success.is_empty() && self.after_failure.is_empty()
+    }
 }
 
 #[cfg(test)]

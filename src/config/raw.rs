@@ -4,11 +4,11 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::leaf::{Cron, Event, FarFolder, Host, LocalPath, Version, Zone};
+use super::leaf::{Cron, FarFolder, Host, LocalPath, MailAddress, Version, Zone};
 use super::list::Argv;
-use super::model::{Bandwidth, Fingerprint, Missed};
+use super::model::{Bandwidth, Event, Fingerprint, Missed, Tls};
 use super::read::{Named, OneOrMany, Spot, section};
-use super::reference::{KeyText, SecretText, Url};
+use super::reference::{Headers, KeyText, SecretText, Url};
 use crate::calendar::Span;
 use crate::filter::Rule;
 use crate::hash::Level;
@@ -30,6 +30,8 @@ section! {
         jobs: Named<RawJob>,
         /// Whom to tell, by name.
         notify: Named<RawTarget>,
+        /// The mail server for those who are told by mail.
+        smtp: RawSmtp,
     }
 }
 
@@ -169,6 +171,8 @@ section! {
         after_success: Vec<Spot<Argv>>,
         /// After any other.
         after_failure: Vec<Spot<Argv>>,
+        /// How long each may take; 1h unless told otherwise.
+        timeout: Duration,
     }
 }
 
@@ -185,16 +189,39 @@ section! {
     RawTarget {
         /// A command as a list of its words.
         command: Argv,
-        /// A URL that is posted to.
+        /// A URL that a JSON document is posted to.
         webhook: Url,
-        /// Mail addresses.
-        email: OneOrMany<String>,
-        /// A URL that is pinged.
+        /// Header fields of what is posted, each a reference to a secret: {Authorization: env:TOKEN}.
+        headers: Headers,
+        /// Mail addresses; needs `smtp`.
+        email: OneOrMany<MailAddress>,
+        /// A URL that is pinged after each round, with /start before it and /fail when it did not end well.
         healthchecks: Url,
-        /// Of what they are told; without it of failures.
+        /// Of what they are told; without it of failure, halt, held, late and recovered, healthchecks of all
+        /// rounds. failure takes in halt.
         on: OneOrMany<Event>,
-        /// How often the same thing is told again.
+        /// How often the same thing is told again; 0 for once.
         repeat: Duration,
+        /// How long one try may take, of which there are three; 30s unless told otherwise.
+        timeout: Duration,
+    }
+}
+
+section! {
+    /// The mail server for those who are told by mail.
+    RawSmtp {
+        /// Its host name or address.
+        host: Host,
+        /// Its port: 587 with starttls, 465 with tls and 25 with none, unless told otherwise.
+        port: NonZeroU16,
+        /// How the connection is encrypted: starttls, tls from its start, or none.
+        tls: Tls,
+        /// Whom to log in as.
+        user: String,
+        /// The password for it.
+        password: SecretText,
+        /// The sender's address.
+        from: MailAddress,
     }
 }
 
@@ -224,6 +251,7 @@ mod tests {
             ("RawHooks", RawHooks::KEYS),
             ("RawAlarm", RawAlarm::KEYS),
             ("RawTarget", RawTarget::KEYS),
+            ("RawSmtp", RawSmtp::KEYS),
         ];
         assert_eq!(sections.len(), known.len(), "{:?}", sections.keys());
         for (name, keys) in known {

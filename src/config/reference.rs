@@ -1,9 +1,11 @@
 //! How secrets, and what may hold one, are referred to. What is refused is never repeated: it may be the
 //! secret.
 
-use schemars::{Schema, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::leaf::{Leaf, LocalPath, shown, text_schema};
+use super::node::Node;
+use super::read::{Read, Reader, Spot};
 
 const PREFIXES: [&str; 4] = ["env:", "file:", "cmd:", "credential:"];
 
@@ -95,6 +97,34 @@ impl Leaf for Url {
 
     fn schema() -> Schema {
         json_schema!({"type": "string", "pattern": "^(https?://|(env|file|cmd|credential):)."})
+    }
+}
+
+/// Header fields of a webhook, each a reference: what stands in them is often a token.
+#[derive(Debug, Clone)]
+pub(super) struct Headers(pub Vec<(String, Spot<SecretText>)>);
+
+/// Fields that the request needs for itself.
+const OURS: [&str; 5] = ["content-length", "content-type", "host", "transfer-encoding", "connection"];
+
+impl Read for Headers {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut headers = Vec::new();
+        for (key, value) in reader.entries(node)? {
+            // RFC 9110 §5.6.2, but for what nobody uses.
+            let is_name = key.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+            if !is_name || key.text.is_empty() {
+                reader.mistake(key.at, format!("{} is not the name of a header field", shown(&key.text)));
+            } else if OURS.contains(&key.text.to_ascii_lowercase().as_str()) {
+                reader.mistake(key.at, format!("the header field {} is ours to set", key.text));
+            }
+            headers.extend(reader.field(&key.text, value).map(|value| (key.text.clone(), value)));
+        }
+        Some(Self(headers))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object", "additionalProperties": <SecretText as Leaf>::schema()})
     }
 }
 

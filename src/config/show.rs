@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use serde_json::{Map, json};
 
 use super::files::Files;
+use super::model::host_only;
 use super::node::{At, Key, Node, Source, Value, double_quote, quote};
 use crate::path::escape;
 
@@ -99,13 +100,6 @@ fn in_flow(text: &str) -> String {
 
 fn is_url_key(key: &Key) -> bool {
     matches!(key.text.as_str(), "webhook" | "healthchecks")
-}
-
-fn host_only(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}/…")
 }
 
 /// The tree as JSON: maps as they are, everything else as its value and where it comes from.

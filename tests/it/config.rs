@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use highwater::config::model::{Fingerprint, Missed, Secret, When};
+use highwater::config::model::{Event, Fingerprint, Link, Missed, Secret, Tls, Way, When};
 use highwater::config::{ConfigErrors, Env, Loaded, load, schema};
 use highwater::hash::Level;
 use highwater::outcome::Mode;
@@ -292,13 +292,98 @@ fn rounds_may_be_kept_to_times_of_the_week() {
 #[test]
 fn names_and_targets() {
     let text =
-        "version: 1\nservers: {'my server': {host: h}}\nnotify: {a: {}, b: {email: x, command: [y]}}\n";
+        "version: 1\nservers: {'my server': {host: h}}\nnotify: {a: {}, b: {email: x@y, command: [y]}}\n";
     let name = "a name begins with a letter or digit and has only letters, digits, \"-\", \"_\" and \".\", 64 at most";
     let way = "this needs one of command, webhook, email and healthchecks";
     assert_eq!(
         mistakes(text),
         [format!("2 servers.my server: {name}"), format!("3 notify.a: {way}"), format!("3 notify.b: {way}"),]
     );
+}
+
+/// Those who are told, in lines that begin at 2.
+fn check_telling(lines: &str, expected: &[&str]) {
+    let text = format!("version: 1\n{lines}\n");
+    match load_text(&text) {
+        Ok(_) => assert!(expected.is_empty(), "{lines}"),
+        Err(_) => assert_eq!(mistakes(&text), expected, "{lines}"),
+    }
+}
+
+#[test]
+fn telling_that_could_not_work_is_found_before_it_is_needed() {
+    let smtp = "smtp: {host: mail.example.org, from: Highwater <hw@example.org>, ";
+    let mail = "write \"smtp: {host: mail.example.org, from: highwater@example.org}\" beside \"notify\"";
+    check_telling(
+        "notify: {ops: {email: a@b}}",
+        &[&format!("2 notify.ops: mail needs a mail server; {mail}")],
+    );
+    check_telling(&format!("{smtp}}}\nnotify: {{ops: {{email: a@b}}}}"), &[]);
+    check_telling(&format!("{smtp}user: hw, password: 'env:PW'}}"), &[]);
+    check_telling(&format!("{smtp}user: hw}}"), &["2 smtp: a login needs both \"user\" and \"password\""]);
+    check_telling(
+        &format!("{smtp}tls: none, user: hw, password: 'env:PW'}}"),
+        &[
+            "2 smtp.password: a password is not sent over a connection that is not encrypted; write \"tls: starttls\" \
+           or \"tls: tls\"",
+        ],
+    );
+    check_telling("smtp: {host: localhost, from: a@b, tls: none, user: hw, password: 'env:PW'}", &[]);
+    check_telling(
+        "smtp: {from: hw}",
+        &[
+            "2 smtp.host: this key is missing; write \"host: mail.example.org\"",
+            "2 smtp.from: \"hw\" is not a mail address",
+        ],
+    );
+    check_telling("notify: {ops: {webhook: 'https://h/x', headers: {Authorization: 'env:TOKEN'}}}", &[]);
+    check_telling(
+        "notify: {ops: {webhook: 'https://h/x', headers: {'X y': 'env:T', Host: 'env:T', X: hunter2}}}",
+        &[
+            "2 notify.ops.headers: \"X y\" is not the name of a header field",
+            "2 notify.ops.headers: the header field Host is ours to set",
+            "2 notify.ops.headers.X: secrets are not written into the configuration; say where it is to be had: \
+             env:NAME, file:PATH, cmd:COMMAND or credential:NAME",
+        ],
+    );
+    check_telling(
+        "notify: {ops: {command: [x], headers: {X: 'env:T'}, timeout: 0, on: failures}}",
+        &[
+            "2 notify.ops.headers: header fields go with \"webhook\"",
+            "2 notify.ops.timeout: no time at all is not enough",
+            "2 notify.ops.on: expected start, success, recovered, problems, held, failure, halt or late, found \
+             \"failures\"",
+        ],
+    );
+    check_job(
+        "hooks: {before: [[x]], timeout: 0}",
+        &["4 jobs.j.hooks.timeout: no time at all is not enough"],
+    );
+}
+
+#[test]
+fn who_is_told_of_what_and_how() {
+    let text = "version: 1\n\
+                smtp: {host: mail.example.org, from: hw@example.org, user: hw, password: 'env:PW'}\n\
+                notify:\n\
+                \x20 page: {webhook: 'env:URL', headers: {Authorization: 'file:/t'}, on: [halt, late], timeout: 5s}\n\
+                \x20 ops: {email: [a@b, c@d], repeat: 6h}\n\
+                \x20 dog: {healthchecks: 'https://hc.example/hunter2'}\n";
+    let config = load_text(text).unwrap().config;
+    let smtp = config.smtp.as_ref().unwrap();
+    assert_eq!((smtp.port, smtp.tls), (587, Tls::StartTls));
+    assert_eq!(smtp.login, Some(("hw".into(), Secret::Env("PW".into()))));
+    let page = config.target("page").unwrap();
+    let headers = vec![("Authorization".into(), Secret::File("/t".into()))];
+    assert_eq!(page.way, Way::Webhook { url: Link::Secret(Secret::Env("URL".into())), headers });
+    assert_eq!((page.on.as_slice(), page.timeout), (&[Event::Halt, Event::Late][..], Duration::from_secs(5)));
+    let ops = config.target("ops").unwrap();
+    assert_eq!(ops.way, Way::Email(vec!["a@b".into(), "c@d".into()]));
+    assert_eq!((ops.repeat, ops.timeout), (Some(Duration::from_secs(21_600)), Duration::from_secs(30)));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let hooks = |lines| load_text(&job(lines)).unwrap().config.job("j").unwrap().hooks.clone();
+    assert_eq!(hooks("hooks: {before: [[x]]}").timeout, Duration::from_secs(3_600));
+    assert!(hooks("delete: no").is_empty());
 }
 
 #[test]
@@ -418,7 +503,7 @@ fn what_only_the_daemon_does_is_noted_once_per_job() {
 #[test]
 fn an_alarm_that_nobody_hears_is_noted() {
     let check = |lines: &str, no_success_for: Option<u64>, is_noted: bool| {
-        let loaded = load_text(&format!("{}notify: {{ops: {{email: a@b}}}}\n", job(lines))).unwrap();
+        let loaded = load_text(&format!("{}notify: {{ops: {{command: [tell]}}}}\n", job(lines))).unwrap();
         let found = loaded.config.job("j").unwrap().no_success_for;
         assert_eq!(found, no_success_for.map(Duration::from_secs), "{lines}");
         let note = "jobs.j.alarm: nobody is told of it: the job has no \"notify\"";
@@ -474,6 +559,7 @@ fn show_tells_what_is_in_force_and_where_it_comes_from() {
                 jobs:\n\
                 \x20 j: {mode: push, local: /l, remote: 's:/r', filter: ['- *.tmp', '+ **'],\n\
                 \x20     hooks: {before: [[dump, 'a, b']]}, notify: n}\n\
+                smtp: {host: mail.example.org, from: hw@example.org}\n\
                 notify: {n: {webhook: 'https://u:hunter2@example.org/hunter2'}}\n";
     let loaded = load_text(text).unwrap();
     let shown = loaded.show();
@@ -494,7 +580,11 @@ fn show_tells_what_is_in_force_and_where_it_comes_from() {
         "filter: ['- *.tmp', + **] # config.yml:5\n",
         "count: 1000 # built in\n",
         "before: [[dump, \"a, b\"]] # config.yml:6\n",
-        "webhook: https://example.org/… # config.yml:7\n",
+        "timeout: 1h # built in\n",
+        "host: mail.example.org # config.yml:7\n",
+        "tls: starttls # built in\n",
+        "webhook: https://example.org/… # config.yml:8\n",
+        "timeout: 30s # built in\n",
     ] {
         assert!(plain.contains(expected), "{expected} in\n{plain}");
     }
