@@ -184,7 +184,8 @@ async fn query(session: &RawSftpSession, extension: &str, payload: Vec<u8>) -> R
 async fn greet(session: &RawSftpSession, fault: &Fault) -> Result<Announced> {
     let start = |e: &SftpError| status::to_error("start SFTP on", b"the server", e, fault.blame());
     let version = session.init().await.map_err(|e| match start(&e) {
-        error if error.kind() == Kind::Protocol => error,
+        error if error.kind() == Kind::Protocol => error
+            .hint("Something else than an SFTP server answers; `sftp` should be able to open the account."),
         error => error.hint("The account may have no SFTP subsystem; `sftp` should be able to open it."),
     })?;
     if version.version != VERSION {
@@ -297,7 +298,8 @@ mod tests {
     async fn a_start_that_is_text_is_told() {
         let server = server(vec![b"Last login: never\n".to_vec()]);
         let error = Lane::open(server, Arc::default()).await.err().unwrap();
-        assert_eq!((error.kind(), error.hint_text()), (Kind::Protocol, None));
+        assert_eq!(error.kind(), Kind::Protocol);
+        assert!(error.hint_text().unwrap().starts_with("Something else than an SFTP server answers"));
         assert!(error.reason().contains("text (\"Last\") where"), "{}", error.reason());
     }
 

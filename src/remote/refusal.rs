@@ -50,7 +50,9 @@ pub(super) fn broken_off(
         russh::Error::WrongServerSig => protocol
             .detail("its signature does not fit its host key")
             .hint("Somebody may be listening in: try from another network."),
-        _ if !said.is_empty() => unreachable.detail(format!("the server hangs up, saying: {said}")),
+        _ if !said.is_empty() => unreachable
+            .detail(format!("the server hangs up, saying: {said}"))
+            .hint("Check that this is the port of the SSH server; if it is, try later."),
         error => {
             let why = end_of(notes).unwrap_or_else(|| "the server hangs up during the handshake".into());
             unreachable.detail(why).because(error).hint("Try later; if it goes on, ask its operator.")
