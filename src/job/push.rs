@@ -20,7 +20,8 @@ use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
 use crate::plan::{Action, Ending, Planner, Sight};
 use crate::scan::{BasePages, Join, Spots, Visits, Walk, walk};
 use crate::transfer::Engine;
-use crate::tree::Tree;
+use crate::tree::space::explain_space;
+use crate::tree::{Tree, own};
 
 /// The far side as an attempt found it.
 struct Reached<D: Dial> {
@@ -319,7 +320,12 @@ impl<D: Dial> Round<D> {
         let (journal, job) = (&self.context.journal, self.context.job);
         let next = self.state().await?.generation.max(reached.generation) + 1;
         journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
-        write_generation(reached.far.as_ref(), next, &self.writer()).await?;
+        if let Err(error) = write_generation(reached.far.as_ref(), next, &self.writer()).await {
+            // It stays pending, so that the next round looks at the whole; files need not wait for it.
+            let error = explain_space(reached.far.as_ref(), error).await;
+            self.tally.failed(&own::agent_file(&self.agent), error);
+            return Ok(());
+        }
         let arrived = move |state: &mut JobState| {
             state.generation = next;
             state.pending_generation = None;

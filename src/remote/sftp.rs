@@ -21,6 +21,7 @@ use super::status::{is_end, kind_of};
 use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{RelPath, RemoteRoot, escape, from_wire, to_wire};
+use crate::tree::space::explain_space;
 use crate::tree::{Traits, Tree, Whole};
 
 /// Names that one folder may have before its listing is refused instead of believed.
@@ -148,22 +149,7 @@ impl SftpTree {
             return Error::new(ErrorKind::Exists, error.operation(), escape(wire_path))
                 .detail("something stands there already");
         }
-        self.explain_space(error).await
-    }
-
-    /// FAILURE on a write may mean that the disk is full, which SFTP version 3 has no code for.
-    pub(super) async fn explain_space(&self, error: Error) -> Error {
-        if error.kind() != ErrorKind::Failed {
-            return error;
-        }
-        match self.free_bytes().await {
-            Ok(Some(free)) if free < FULL_BELOW_BYTES => {
-                Error::new(ErrorKind::NoSpace, error.operation(), error.subject())
-                    .detail(format!("no room on the far side ({free} bytes are free)"))
-                    .hint("Make room there or shorten what is kept in its trash.")
-            }
-            _ => error,
-        }
+        explain_space(self, error).await
     }
 
     async fn open_handle(
@@ -357,9 +343,6 @@ impl SftpTree {
         }
     }
 }
-
-/// Less room than this explains a FAILURE that nothing else explains.
-const FULL_BELOW_BYTES: u64 = 1 << 20;
 
 impl Tree for SftpTree {
     type Source = FarSource;

@@ -12,6 +12,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::hash::{ContentHash, Level};
 use crate::path::RelPath;
 use crate::plan::{Action, Expect, Facts, Role, Seen, Sight, reconsider};
+use crate::tree::space::explain_space;
 use crate::tree::{SourceFile, Tree};
 
 /// How often one path is thought over before it is left to the next round.
@@ -38,7 +39,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             let Some(action) = queue.pop() else { return };
             let fate = match self.act(&action, &mut turn, &mut opener).await {
                 Ok(fate) => fate,
-                Err(error) => return self.tally.failed(&path, error),
+                Err(error) => {
+                    let error = explain_space(self.target.as_ref(), error).await;
+                    return self.tally.failed(&path, error);
+                }
             };
             if fate == Fate::Done {
                 continue;

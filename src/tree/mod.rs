@@ -26,6 +26,7 @@ pub mod contract;
 pub mod faulty;
 pub mod memory;
 pub mod own;
+pub mod space;
 
 use std::future::Future;
 
