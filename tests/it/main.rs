@@ -8,6 +8,7 @@ mod filter;
 mod guards;
 mod over_ssh;
 mod probe;
+mod refusals;
 mod remote_tree;
 mod server;
 mod support;
