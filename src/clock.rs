@@ -67,8 +67,33 @@ pub struct SystemRandom;
 impl Random for SystemRandom {
     #[expect(clippy::expect_used, reason = "no safe name can be made without randomness")]
     fn u64(&self) -> u64 {
-        getrandom::u64().expect("the operating system gives no random numbers")
+        POOL.with_borrow_mut(|pool| {
+            if pool.left.is_empty() {
+                getrandom::fill(&mut pool.bytes).expect("the operating system gives no random numbers");
+                pool.left = 0..POOL_BYTES;
+            }
+            let at = pool.left.start;
+            pool.left.start += 8;
+            let mut number = [0; 8];
+            number.copy_from_slice(&pool.bytes[at..at + 8]);
+            pool.bytes[at..at + 8].fill(0); // what was given out is nobody else's to see
+            u64::from_le_bytes(number)
+        })
     }
+}
+
+/// How much randomness is fetched at once, in bytes; a multiple of eight.
+const POOL_BYTES: usize = 512;
+
+/// Random bytes of the operating system that were not given out yet.
+struct Pool {
+    bytes: [u8; POOL_BYTES],
+    left: std::ops::Range<usize>,
+}
+
+thread_local! {
+    static POOL: std::cell::RefCell<Pool> =
+        const { std::cell::RefCell::new(Pool { bytes: [0; POOL_BYTES], left: 0..0 }) };
 }
 
 /// A repeatable sequence from a seed (SplitMix64), for tests and the demo's data.

@@ -51,7 +51,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub use self::base::BaseRow;
 pub use self::changes::{Change, SeenBy, What};
@@ -65,7 +65,7 @@ pub use self::trash::{TrashRow, TrashSum, Why};
 
 use self::failure::{Failure, show};
 use self::reader::Readers;
-use self::writer::{Call, Message, Reply};
+use self::writer::{Call, Mailbox, Message, Reply};
 use crate::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::error::{Error, Kind, Result};
 
@@ -89,7 +89,7 @@ pub struct Journal(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     /// The thread in [`writer`] holds the other end; `None` where only reading was asked for.
-    writer: Option<mpsc::Sender<Message>>,
+    writer: Option<Mailbox>,
     /// Set by the writer at its first failure.
     failure: Arc<OnceLock<Failure>>,
     readers: Readers,
@@ -152,7 +152,7 @@ impl Journal {
         self.0.readers.close();
         let Some(writer) = &self.0.writer else { return Ok(()) };
         let (reply, closed) = oneshot::channel();
-        if writer.send(Message::Close(reply)).await.is_ok() {
+        if writer.send(Message::Close(reply)).await {
             let _ = closed.await; // an error here means that it had closed just before
         }
         match self.0.failure.get() {
@@ -168,7 +168,7 @@ impl Journal {
         Ok(Self::new(path, Some(writer), failure))
     }
 
-    fn new(path: &Path, writer: Option<mpsc::Sender<Message>>, failure: Arc<OnceLock<Failure>>) -> Self {
+    fn new(path: &Path, writer: Option<Mailbox>, failure: Arc<OnceLock<Failure>>) -> Self {
         Self(Arc::new(Inner { path: path.into(), writer, failure, readers: Readers::new(path) }))
     }
 
@@ -200,7 +200,7 @@ impl Journal {
         self.not_failed()?;
         let message = Message::Write(Box::new(Call::new(work, reply)));
         let sent = match &self.0.writer {
-            Some(writer) => writer.send(message).await.is_ok(),
+            Some(writer) => writer.send(message).await,
             None => false,
         };
         if sent { Ok(()) } else { Err(self.cannot_write(&Failure::closed())) }

@@ -1,7 +1,8 @@
 //! The one thread that writes: takes what is queued, runs it in one transaction, answers after COMMIT.
 
 use std::sync::{Arc, OnceLock};
-use std::thread;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tempfile::TempDir;
@@ -15,6 +16,10 @@ const QUEUE_CALLS: usize = 2_048;
 /// Most calls of one transaction.
 const BATCH_CALLS: usize = 1_000;
 
+/// How long calls that nobody waits for may wait for company. A transaction writes each page it touches
+/// once, however many calls touch it.
+const LINGER: Duration = Duration::from_millis(20);
+
 /// What is sent to the thread.
 pub(super) enum Message {
     /// Something to write.
@@ -27,6 +32,9 @@ pub(super) enum Message {
 pub(super) trait Write: Send {
     /// Does it, inside a transaction that others share.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+
+    /// Whether somebody waits for the answer.
+    fn is_waited_for(&self) -> bool;
 
     /// Tells the caller, if it waits, that the transaction was committed, or why not.
     fn answer(self: Box<Self>, outcome: Result<(), Failure>);
@@ -60,6 +68,10 @@ where
         Ok(())
     }
 
+    fn is_waited_for(&self) -> bool {
+        self.reply.is_some()
+    }
+
     fn answer(self: Box<Self>, outcome: Result<(), Failure>) {
         let Self { result, reply, .. } = *self;
         let Some(reply) = reply else { return };
@@ -74,17 +86,35 @@ pub(super) fn start(
     connection: Connection,
     folder: Option<TempDir>,
     failure: Arc<OnceLock<Failure>>,
-) -> std::io::Result<mpsc::Sender<Message>> {
+) -> std::io::Result<Mailbox> {
     let (sender, receiver) = mpsc::channel(QUEUE_CALLS);
     let writer = Writer { connection, failure };
-    thread::Builder::new().name("journal".into()).spawn(move || {
+    let thread = thread::Builder::new().name("journal".into()).spawn(move || {
         let closed = writer.work(receiver);
         drop(folder);
         if let Some(reply) = closed {
             let _ = reply.send(()); // whoever asked may have stopped waiting
         }
     })?;
-    Ok(sender)
+    Ok(Mailbox { sender, thread: thread.thread().clone() })
+}
+
+/// The other end of the thread's queue.
+pub(super) struct Mailbox {
+    sender: mpsc::Sender<Message>,
+    thread: Thread,
+}
+
+impl Mailbox {
+    /// Queues a message, once there is room. `false`: the thread has ended.
+    pub async fn send(&self, message: Message) -> bool {
+        let waits_for_company = matches!(&message, Message::Write(write) if !write.is_waited_for());
+        let sent = self.sender.send(message).await.is_ok();
+        if !waits_for_company {
+            self.thread.unpark();
+        }
+        sent
+    }
 }
 
 struct Writer {
@@ -97,6 +127,7 @@ impl Writer {
     fn work(mut self, mut receiver: mpsc::Receiver<Message>) -> Option<oneshot::Sender<()>> {
         let mut messages = Vec::new();
         while receiver.blocking_recv_many(&mut messages, BATCH_CALLS) > 0 {
+            gather_company(&mut messages, &mut receiver);
             let mut closing = None;
             let mut batch = Vec::with_capacity(messages.len());
             for message in messages.drain(..) {
@@ -127,6 +158,24 @@ impl Writer {
         let failure = Failure::of(error);
         tracing::error!(%error, "the journal cannot be written");
         self.failure.get_or_init(|| failure).clone()
+    }
+}
+
+/// Waits for more of what nobody waits for, until somebody does or enough has come together.
+fn gather_company(messages: &mut Vec<Message>, receiver: &mut mpsc::Receiver<Message>) {
+    let until = Instant::now() + LINGER;
+    let may_wait = |message: &Message| matches!(message, Message::Write(write) if !write.is_waited_for());
+    while messages.len() < BATCH_CALLS && messages.iter().all(may_wait) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+        while messages.len() < BATCH_CALLS
+            && let Ok(message) = receiver.try_recv()
+        {
+            messages.push(message);
+        }
     }
 }
 

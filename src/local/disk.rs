@@ -1,6 +1,7 @@
 //! [`Tree`] on a folder of this machine.
 //!
-//! Every operation is one trip to a thread that may block, whatever system calls it takes; no link is
+//! Every operation is one trip to a thread that may block, whatever system calls it takes (but for small
+//! files that are in memory); no link is
 //! followed, on the way to a file or at its end; nothing is kept open between operations but the root and
 //! the files that are being read or written.
 
@@ -12,7 +13,7 @@ use rustix::fs::{Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
 
 use super::failure::{Label, blocking, failure, is_errno};
-use super::file::{DiskSource, DiskStaged, read_range};
+use super::file::{DiskSource, DiskStaged, read_cached, read_range};
 use super::meta::{kind_of, look, set_pinned, stat_of};
 use super::rooted::{Identity, Links, Rooted};
 use crate::entry::{Kind, Listing, Meta, RefusedName, Stat};
@@ -26,13 +27,17 @@ pub struct Disk {
     rooted: Arc<Rooted>,
     root: Arc<LocalRoot>,
     open_files: usize,
+    /// Looking up a name whose folder was just listed does not wait for a network or a slow medium.
+    never_waits_long: bool,
 }
 
 impl Disk {
     /// Opens a folder. Errors with `NotFound` if nothing is there, `Usage` if it is not a folder.
     pub fn open(root: &LocalRoot) -> Result<Self> {
         let rooted = Rooted::open(root.as_path(), Links::Never).map_err(|e| cannot_open(root, e))?;
-        Ok(Self { rooted: rooted.into(), root: root.clone().into(), open_files: super::open_files() })
+        let never_waits_long = rooted.is_on_local_disk();
+        let (rooted, root) = (rooted.into(), root.clone().into());
+        Ok(Self { rooted, root, open_files: super::open_files(), never_waits_long })
     }
 
     /// Opens a folder, made with its missing parents if it is not there.
@@ -71,6 +76,18 @@ impl Disk {
         let label = self.label(path);
         let (rooted, path) = (self.rooted.clone(), path.clone());
         blocking(operation, &label, move || work(&rooted, &path)).await
+    }
+
+    /// A small file that is in memory already, read without a trip to another thread, which would cost
+    /// several times as much. `None`: it is not, or it is not known how to find out without waiting.
+    fn at_hand(&self, path: &RelPath, limit: u64) -> Option<Whole> {
+        if !self.never_waits_long {
+            return None;
+        }
+        let (file, before) = self.rooted.open_regular(path, OFlags::RDONLY, Mode::empty()).ok()?;
+        let before = stat_of(&before);
+        let data = read_cached(&file, limit.min(before.size))?;
+        Some(Whole { before, data, after: look(&file).ok()? })
     }
 
     fn label(&self, path: &RelPath) -> Label {
@@ -120,6 +137,9 @@ impl Tree for Disk {
     }
 
     async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
+        if let Some(whole) = self.at_hand(path, limit) {
+            return Ok(whole);
+        }
         self.call("read", path, move |rooted, path| {
             let (file, before) = rooted.open_regular(path, OFlags::RDONLY, Mode::empty())?;
             let before = stat_of(&before);

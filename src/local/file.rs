@@ -1,12 +1,12 @@
 //! Files of this machine that are being read or staged.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::io::retry_on_intr;
+use rustix::io::{ReadWriteFlags, retry_on_intr};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::failure::{Label, blocking};
@@ -133,6 +133,20 @@ pub(super) fn read_range(file: &File, offset: u64, len: u64) -> io::Result<Bytes
         }
     }
     Ok(data.into())
+}
+
+/// Reads the first `len` bytes if none of them has to be waited for (`RWF_NOWAIT`: preadv2(2)).
+pub(super) fn read_cached(file: &File, len: u64) -> Option<Bytes> {
+    let len = usize::try_from(len).ok()?;
+    let mut data = vec![0; len];
+    if len > 0 {
+        let mut whole = [IoSliceMut::new(&mut data)];
+        let got = rustix::io::preadv2(file, &mut whole, 0, ReadWriteFlags::NOWAIT).ok()?;
+        if got != len {
+            return None;
+        }
+    }
+    Some(data.into())
 }
 
 fn read_once(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -73,6 +73,13 @@ impl Rooted {
         }
     }
 
+    /// Whether the root is on a file system of this machine, as far as that is known.
+    pub fn is_on_local_disk(&self) -> bool {
+        // statfs(2): ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlayfs.
+        const LOCAL: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
+        rustix::fs::fstatfs(self.0.root()).is_ok_and(|found| LOCAL.contains(&(found.f_type as i64)))
+    }
+
     /// Opens a folder for reading.
     pub fn open_dir(&self, path: &RelPath) -> io::Result<Folder> {
         Ok(Folder(self.0.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?))

@@ -46,9 +46,13 @@ impl Record {
         Self { journal, job, round, mode, places: Arc::default() }
     }
 
-    /// Notes that a rename is about to be sent; committed when this returns.
+    /// Notes that a rename is about to be sent; committed when this returns. For small files and links that
+    /// is not worth a row: if a crash comes between, comparing them once is cheaper.
     pub(super) async fn intend(&self, placing: &Placing) -> Result<()> {
         self.places.get_or_try_init(|| self.journal.places(self.job, self.round)).await?;
+        if placing.finished.size <= PIECE_BYTES {
+            return Ok(());
+        }
         let intent = Intent {
             path: placing.path.clone(),
             staged: placing.staged.clone(),
@@ -63,6 +67,7 @@ impl Record {
         self.journal.put_intent(self.job, intent).await
     }
 
+    /// A rename did not happen.
     pub(super) async fn drop_intent(&self, path: &RelPath) -> Result<()> {
         self.journal.forget_intent(self.job, path.clone()).await
     }
