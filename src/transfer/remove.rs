@@ -1,6 +1,8 @@
 //! What comes at the end of a round: removals, each proved right before it is done, and the metadata of
 //! folders.
 
+use futures_util::future::join_all;
+
 use super::place::holds;
 use super::{Engine, Shared, in_batches};
 use crate::entry::{Kind, Meta};
@@ -101,7 +103,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn try_remove(&self, removal: &Removal) -> Result<Removed> {
-        if !self.is_gone_at_source(&removal.path).await? {
+        if !self.is_gone_at_source(removal).await? {
             return Ok(Removed::Back);
         }
         let Some(there) = self.target.stat(&removal.path).await? else {
@@ -137,19 +139,28 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     /// Absence from a listing proves nothing: the side must say that this very name does not exist, in
-    /// a folder that it shows, or in one that does not exist either.
-    async fn is_gone_at_source(&self, path: &RelPath) -> Result<bool> {
-        if self.source.stat(path).await?.is_some() {
-            return Ok(false);
+    /// a folder that it shows, or in one that does not exist either. Looked at from the root down: what is
+    /// seen through a link that took a folder's place does not stand at this path.
+    async fn is_gone_at_source(&self, removal: &Removal) -> Result<bool> {
+        let path = Some(removal.path.clone());
+        let mut chain: Vec<RelPath> = std::iter::successors(path, RelPath::parent).collect();
+        chain.reverse();
+        let looks = join_all(chain.iter().map(|path| self.source.stat(path))).await;
+        let mut looks = looks.into_iter();
+        let Some(_) = looks.next().transpose()?.flatten() else {
+            return Err(Error::new(ErrorKind::Halt, "find", "the source's root")
+                .detail("it vanished while deletes were being proved; nothing more is deleted"));
+        };
+        let mut chain = chain.iter().skip(1).peekable();
+        while let (Some(_), Some(look)) = (chain.next(), looks.next()) {
+            let is_folder = chain.peek().is_some() || removal.in_the_way;
+            match look? {
+                None => return Ok(true),
+                Some(stat) if is_folder && stat.kind != Kind::Dir => return Ok(true),
+                Some(_) => {}
+            }
         }
-        let Some(folder) = path.parent() else { return Ok(false) };
-        match self.source.stat(&folder).await? {
-            Some(stat) if stat.kind == Kind::Dir => Ok(true),
-            Some(_) => Ok(true), // a file or link took the folder's place: what was in it is gone
-            None if folder.is_root() => Err(Error::new(ErrorKind::Halt, "find", "the source's root")
-                .detail("it vanished while deletes were being proved; nothing more is deleted")),
-            None => Box::pin(self.is_gone_at_source(&folder)).await,
-        }
+        Ok(false)
     }
 
     async fn settle_folder(&self, folder: &FolderEnd) {
