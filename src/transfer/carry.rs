@@ -152,7 +152,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             async { if len > 0 { file.write_at(0, content.data.clone()).await } else { Ok(()) } },
             async { if picked { file.read_at(0, len).await.map(Some) } else { Ok(None) } },
             file.finish(len, &Meta::from(&content.stat), self.options.durable),
-            self.target.stat(item.path),
+            self.look_at_target(item.path),
         )
         .await;
         written?;
@@ -231,7 +231,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// The target has this content already: only its metadata differ.
     pub(super) async fn only_metadata(&self, item: &Carry<'_>, source: Stat, racy: bool) -> Result<Fate> {
-        let there = self.target.stat(item.path).await?;
+        let there = self.look_at_target(item.path).await?;
         let Some(seen) = there.filter(|_| super::place::holds(item.expect, there.as_ref())) else {
             return Ok(Fate::Stale(there));
         };

@@ -91,7 +91,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return self.only_metadata(item, stat, racy).await;
         }
         self.need_room(item.path, stat.size).await?;
-        let there = self.target.stat(item.path).await?;
+        let there = self.look_at_target(item.path).await?;
         if !super::place::holds(item.expect, there.as_ref()) {
             return Ok(Fate::Stale(there)); // before anything is sent; looked at again before it is placed
         }

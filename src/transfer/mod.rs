@@ -24,7 +24,7 @@ pub mod throttle;
 mod trash;
 pub mod verify;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,6 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Random};
+use crate::entry::Meta;
 use crate::error::{Error, Kind, Result};
 use crate::id::Token;
 use crate::journal::TransferRow;
@@ -92,6 +93,8 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
     unfinished: Mutex<HashMap<RelPath, TransferRow>>,
     /// Folders of the target in which names changed.
     touched: Mutex<BTreeSet<RelPath>>,
+    /// Folders of the target that were opened for a change, with what they get back.
+    opened: Mutex<BTreeMap<RelPath, Meta>>,
     /// Set when what is under way shall come to an end.
     winds_up: AtomicBool,
     random: Arc<dyn Random>,
@@ -138,6 +141,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             unfinished: Mutex::new(unfinished),
             winds_up: AtomicBool::new(false),
             touched: Mutex::new(unsynced.into_iter().collect()),
+            opened: Mutex::default(),
             source,
             target,
             options,
@@ -244,6 +248,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     fn lock_touched(&self) -> std::sync::MutexGuard<'_, BTreeSet<RelPath>> {
         self.touched.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn lock_opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<RelPath, Meta>> {
+        self.opened.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Waits until so much content may cross the wire.

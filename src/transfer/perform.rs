@@ -92,7 +92,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         known: Option<&[u8]>,
     ) -> Result<Fate> {
         let link = self.source.read_link(path).await?;
-        let there = self.target.stat(path).await?;
+        let there = self.look_at_target(path).await?;
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }
@@ -144,7 +144,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     ) -> Result<Fate> {
         self.pass_gate(path).await?;
         if matches!(expect, Expect::Retire(_) | Expect::Displace(_)) {
-            let there = self.target.stat(path).await?;
+            let there = self.look_at_target(path).await?;
             if !holds(expect, there.as_ref()) {
                 return Ok(Fate::Stale(there));
             }
@@ -155,7 +155,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         match self.let_in(path, || self.target.make_dir(path, source.carried_mode())).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Exists => {
-                let there = self.target.stat(path).await?;
+                let there = self.look_at_target(path).await?;
                 if there.is_some_and(|t| t.kind == Kind::Dir)
                     && let Some(opener) = opener.take()
                 {
@@ -254,7 +254,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn set_meta(&self, path: &RelPath, source: &Stat, target: &Stat, turn: &Turn) -> Result<Fate> {
-        let there = self.target.stat(path).await?;
+        let there = self.look_at_target(path).await?;
         if there.is_none() || !holds(&Expect::Replace(*target), there.as_ref()) {
             return Ok(Fate::Stale(there));
         }

@@ -95,17 +95,26 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
+    /// What stands at the target, also in a folder that may not be searched as it is.
+    pub(super) async fn look_at_target(&self, path: &RelPath) -> Result<Option<Stat>> {
+        self.let_in(path, || self.target.stat(path)).await
+    }
+
     async fn open_up(&self, folder: &RelPath) -> Result<bool> {
         const OWNER_MAY: u32 = 0o700;
-        let Some(now) = self.target.stat(folder).await?.filter(|now| now.kind == Kind::Dir) else {
+        let there = Box::pin(self.look_at_target(folder)).await?;
+        let Some(now) = there.filter(|now| now.kind == Kind::Dir && !folder.is_root()) else {
             return Ok(false);
         };
-        if folder.is_root() || now.mode & OWNER_MAY == OWNER_MAY {
-            return Ok(false);
+        if now.mode & OWNER_MAY == OWNER_MAY {
+            return Ok(true); // somebody else of us opened it meanwhile
         }
         let meta = Meta { mode: now.carried_mode() | OWNER_MAY, mtime: now.mtime };
         match self.target.set_meta(folder, Kind::Dir, &meta).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.lock_opened().entry(folder.clone()).or_insert(Meta::from(&now));
+                Ok(true)
+            }
             Err(error) if error.kind().ends_round() => Err(error),
             Err(_) => Ok(false), // it is not ours to open: the first error says what is wrong
         }

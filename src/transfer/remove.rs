@@ -52,7 +52,12 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let shared = self.shared().clone();
         let due: Vec<&FolderEnd> = folders.iter().filter(|f| f.certain || self.touched(&f.path)).collect();
         // Setting a folder's times changes nothing in the folder above it, so the order is free.
-        in_batches(due.into_iter().map(|folder| shared.settle_folder(folder)), WIDTH).await;
+        in_batches(due.iter().map(|folder| shared.settle_folder(folder)), WIDTH).await;
+        let mut opened = std::mem::take(&mut *shared.lock_opened());
+        for folder in &due {
+            opened.remove(&folder.path);
+        }
+        in_batches(opened.iter().map(|(path, meta)| shared.close_folder(path, meta)), WIDTH).await;
         self.drain().await
     }
 }
@@ -167,6 +172,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let result = self.try_settle_folder(folder).await;
         if let Err(error) = result {
             self.tally.failed(&folder.path, error);
+        }
+    }
+
+    /// Gives a folder that was opened its own metadata back, where nothing else gives it new ones.
+    async fn close_folder(&self, path: &RelPath, meta: &Meta) {
+        match self.target.set_meta(path, Kind::Dir, meta).await {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => {
+                self.tally.failed(path, error);
+            }
+            _ => {} // closed, or gone meanwhile
         }
     }
 
