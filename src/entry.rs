@@ -108,7 +108,12 @@ pub fn same_content(now: &Stat, then: &Stat) -> Sameness {
 /// Whether a look `taken` at a moment of the same clock cannot be trusted to notice a later change:
 /// the file's mtime is so close that another write may leave it as it is (git's "racy" index entries).
 /// `granularity_secs` is 2 for far sides (whole seconds, rounded either way), 0 means 10 ms for near ones.
+/// An mtime that is days ahead was set by hand, and a write would set it to now.
 pub fn is_racy(mtime: Time, taken: Time, granularity_secs: i64) -> bool {
+    const DAY_SECS: i64 = 24 * 3600;
+    if mtime.secs > taken.secs.saturating_add(DAY_SECS) {
+        return false;
+    }
     let slack_nanos: i128 =
         if granularity_secs > 0 { i128::from(granularity_secs) * 1_000_000_000 } else { 10_000_000 };
     let nanos = |t: Time| i128::from(t.secs) * 1_000_000_000 + i128::from(t.nanos);
@@ -239,6 +244,9 @@ mod tests {
         assert!(!is_racy(at(100, 0), at(102, 0), 2));
         assert!(is_racy(at(100, 999_000_000), at(101, 0), 0));
         assert!(!is_racy(at(100, 0), at(101, 0), 0));
+        assert!(is_racy(at(50_000, 0), at(100, 0), 0));
+        assert!(!is_racy(at(100_000, 0), at(100, 0), 0));
+        assert!(!is_racy(at(100_000, 0), at(100, 0), 2));
     }
 
     #[test]
