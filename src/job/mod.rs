@@ -262,6 +262,7 @@ impl<D: Dial> Round<D> {
         };
         self.was_connected.store(true, Ordering::Relaxed);
         self.is_connected.store(true, Ordering::Relaxed);
+        tracing::info!("connected to {}", self.spec.server);
         Ok(far)
     }
 

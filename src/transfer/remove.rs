@@ -90,7 +90,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         self.record.forget(&removal.path).await?;
         match removed {
-            Removed::Gone if removal.is_delete() => self.tally.count(|c| c.deleted += 1),
+            Removed::Gone if removal.is_delete() => {
+                tracing::info!("deleted {}", removal.path);
+                self.tally.count(|c| c.deleted += 1);
+            }
             Removed::NotOurs => {
                 self.tally.count(|c| c.foreign += 1);
                 if removal.is_delete() {

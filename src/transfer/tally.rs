@@ -102,6 +102,7 @@ impl Tally {
         *(if self.pushes { &mut counts.files_sent } else { &mut counts.files_received }) += 1;
         *counts.verified.entry(level).or_default() += 1;
         drop(inner);
+        tracing::info!("placed {path}: {bytes} bytes, proved {}", level.as_str());
         self.tell(Event::Placed { path: path.clone(), bytes });
     }
 
