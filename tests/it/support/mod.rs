@@ -2,5 +2,9 @@
 #![allow(dead_code, reason = "what one feature's tests leave unused, another's need")]
 
 pub mod account;
+pub mod pair;
+pub mod program;
 pub mod rig;
+pub mod sample;
 pub mod sshd;
+pub mod tree_of;
