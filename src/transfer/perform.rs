@@ -28,6 +28,15 @@ struct Turn {
     looked: Time,
 }
 
+/// A link as it was read from the source.
+struct Link<'a> {
+    path: &'a RelPath,
+    source: &'a Stat,
+    target: Vec<u8>,
+    /// Whether another one in its place might look the same.
+    racy: bool,
+}
+
 impl<S: Tree, T: Tree> Shared<S, T> {
     /// Performs an action and what follows from it. Errors end up in the tally.
     pub(super) async fn perform(&self, sight: Sight, action: Action, opener: Option<Opener>) {
@@ -91,19 +100,21 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         expect: &Expect,
         known: Option<&[u8]>,
     ) -> Result<Fate> {
-        let link = self.source.read_link(path).await?;
+        let looked = self.clock.now();
+        let target = self.source.read_link(path).await?;
+        let link = Link { path, source, target, racy: self.is_racy_source(source, looked) };
         let there = self.look_at_target(path).await?;
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }
-        if let Some(target) = there.filter(|_| known == Some(&link)) {
-            self.record.link(path, *source, target, link).await?;
+        if let Some(there) = there.filter(|_| known == Some(&link.target)) {
+            self.record.link(path, *source, there, link.target, link.racy).await?;
             return Ok(Fate::Done);
         }
         let staged = self.staging.fresh(path);
         let noted = self.note_beside(path, &staged, source).await?;
-        self.let_in(&staged, || self.target.make_link(&staged, &link)).await?;
-        let result = self.place_link(path, source, expect, &staged, link, there).await;
+        self.let_in(&staged, || self.target.make_link(&staged, &link.target)).await?;
+        let result = self.place_link(link, expect, &staged, there).await;
         self.after_attempt(&staged, &result).await;
         self.forget_beside(noted, &result).await?;
         result
@@ -111,26 +122,25 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     async fn place_link(
         &self,
-        path: &RelPath,
-        source: &Stat,
+        link: Link<'_>,
         expect: &Expect,
         staged: &RelPath,
-        link: Vec<u8>,
         there: Option<Stat>,
     ) -> Result<Fate> {
         let finished = self.target.stat(staged).await?.ok_or_else(|| {
-            Error::new(ErrorKind::Failed, "make the link", path).detail("it vanished right after it was made")
+            Error::new(ErrorKind::Failed, "make the link", link.path)
+                .detail("it vanished right after it was made")
         })?;
         let placing = Placing {
-            path: path.clone(),
+            path: link.path.clone(),
             staged: staged.clone(),
             kind: Kind::Link,
-            source: *source,
+            source: *link.source,
             finished,
             hash: None,
-            link: Some(link),
+            link: Some(link.target),
             level: None,
-            unsettled: false,
+            unsettled: link.racy,
         };
         self.place(placing, expect, there).await
     }
@@ -270,7 +280,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Kind::Dir => self.record.folder(path, *source, *target, false).await?,
             Kind::Link => {
                 let link = self.source.read_link(path).await?;
-                self.record.link(path, *source, *target, link).await?;
+                let racy = self.is_racy_source(source, turn.looked);
+                self.record.link(path, *source, *target, link, racy).await?;
             }
             Kind::File | Kind::Other => {
                 if turn.facts.equal == Some(true) {

@@ -119,9 +119,16 @@ impl Record {
         self.journal.put_base(self.job, row).await
     }
 
-    /// Both sides have this link.
-    pub(super) async fn link(&self, path: &RelPath, source: Stat, target: Stat, link: Vec<u8>) -> Result<()> {
-        let row = BaseRow { link: Some(link), ..self.row(path.clone(), source, target) };
+    /// Both sides have this link; `unsettled` where another one in its place might look the same.
+    pub(super) async fn link(
+        &self,
+        path: &RelPath,
+        source: Stat,
+        target: Stat,
+        link: Vec<u8>,
+        unsettled: bool,
+    ) -> Result<()> {
+        let row = BaseRow { link: Some(link), unsettled, ..self.row(path.clone(), source, target) };
         self.journal.put_base(self.job, row).await
     }
 

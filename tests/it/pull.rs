@@ -197,6 +197,22 @@ fn only_what_changed_is_received() {
 }
 
 #[test]
+fn a_link_replaced_within_the_same_second_is_noticed() {
+    let pair = Pair::new(Flavour::Internal);
+    let link = pair.far().join("link");
+    fs::create_dir(pair.far()).unwrap();
+    // As far as the server tells, all of them are from the same second, and one that was just now.
+    let second = now() + 5;
+    for target in ["one", "two", "three"] {
+        symlink(target, &link).unwrap();
+        set_mtime(&link, second, 0);
+        pair.pull(&[]).ok();
+        assert_eq!(fs::read_link(pair.near().join("link")).unwrap(), Path::new(target));
+        fs::remove_file(&link).unwrap();
+    }
+}
+
+#[test]
 fn what_was_written_just_now_is_waited_for() {
     let pair = Pair::new(Flavour::Internal);
     TreeOf::new().file("fresh", "fresh").file("fresh-large", noise(300_000, 1)).make(&pair.far());
