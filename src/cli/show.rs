@@ -41,7 +41,7 @@ impl Show {
     pub fn document(&self, document: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(document)
             .map_err(|e| Error::new(Kind::Internal, "make the JSON document", "").because(e))?;
-        to_stdout(&text)
+        to_stdout(&escaped(text))
     }
 
     /// One of the two.
@@ -123,4 +123,15 @@ fn harmless(text: &str) -> String {
 
 fn to_stderr(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", harmless(text)); // there is nowhere left to say it
+}
+
+/// The same document with every control character escaped. JSON leaves DEL and those from U+0080 on as
+/// they are, and to a terminal U+009B begins a command as ESC does; all of them stand within strings.
+fn escaped(document: String) -> String {
+    let is_harmful = |c: char| c.is_control() && c >= '\u{7f}';
+    if !document.contains(is_harmful) {
+        return document;
+    }
+    let escape = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
+    document.chars().map(escape).collect()
 }
