@@ -6,6 +6,7 @@ mod connect;
 mod dialect;
 mod filter;
 mod guards;
+mod hostile;
 mod over_ssh;
 mod probe;
 mod pull;

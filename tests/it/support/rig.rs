@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::account;
+use super::hostile;
 use super::sshd::{Options, Sshd, generate_key};
 
 /// How long a test waits for something that takes a moment.
@@ -47,6 +48,7 @@ impl Way {
 enum FarSide {
     OpenSsh(Box<Sshd>),
     Ours { server: RunningServer, _runtime: Runtime },
+    Hostile { addr: SocketAddr, _runtime: Runtime },
 }
 
 /// A near root, a far root, a server, and the program with a home and a state folder of its own.
@@ -104,6 +106,16 @@ impl Rig {
         Self { folder, side: FarSide::Ours { server, _runtime: runtime }, data }.made(&known)
     }
 
+    /// A server that tells what `script` says. Its far root is `/far`.
+    pub fn hostile(script: hostile::Script) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        generate_key(&folder.path().join("key"), "ed25519", "");
+        let runtime = Runtime::new().expect("a runtime");
+        let (addr, known) = runtime.block_on(hostile::start(script));
+        let data = folder.path().join("served");
+        Self { folder, side: FarSide::Hostile { addr, _runtime: runtime }, data }.made(&known)
+    }
+
     fn made(self, known_hosts: &str) -> Self {
         for folder in [self.near(), self.far(), self.file("home/.ssh")] {
             fs::create_dir_all(folder).expect("a new folder");
@@ -116,7 +128,7 @@ impl Rig {
     pub fn sshd(&mut self) -> &mut Sshd {
         match &mut self.side {
             FarSide::OpenSsh(sshd) => sshd,
-            FarSide::Ours { .. } => panic!("this rig has no sshd"),
+            FarSide::Ours { .. } | FarSide::Hostile { .. } => panic!("this rig has no sshd"),
         }
     }
 
@@ -154,7 +166,7 @@ impl Rig {
     pub fn user(&self) -> &str {
         match &self.side {
             FarSide::OpenSsh(sshd) => sshd.user(),
-            FarSide::Ours { .. } => "alice",
+            FarSide::Ours { .. } | FarSide::Hostile { .. } => "alice",
         }
     }
 
@@ -163,13 +175,14 @@ impl Rig {
         match &self.side {
             FarSide::OpenSsh(sshd) => sshd.port(),
             FarSide::Ours { server, .. } => server.addr().port(),
+            FarSide::Hostile { addr, .. } => addr.port(),
         }
     }
 
     fn remote(&self) -> String {
         match &self.side {
             FarSide::OpenSsh(_) => self.far().display().to_string(),
-            FarSide::Ours { .. } => "/far".into(),
+            FarSide::Ours { .. } | FarSide::Hostile { .. } => "/far".into(),
         }
     }
 
