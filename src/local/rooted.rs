@@ -77,6 +77,7 @@ impl Rooted {
     pub fn is_on_local_disk(&self) -> bool {
         // statfs(2): ext2 to ext4, XFS, Btrfs, F2FS, tmpfs, overlayfs.
         const LOCAL: [i64; 6] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994, 0x794c_7630];
+        #[allow(clippy::unnecessary_cast, reason = "the type differs between platforms")]
         rustix::fs::fstatfs(self.0.root()).is_ok_and(|found| LOCAL.contains(&(found.f_type as i64)))
     }
 
