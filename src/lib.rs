@@ -25,6 +25,7 @@ pub mod schedule;
 pub mod secret;
 pub mod server;
 pub mod settle;
+pub mod tell;
 pub mod timetable;
 pub mod transfer;
 pub mod tree;

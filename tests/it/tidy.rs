@@ -244,6 +244,8 @@ fn each_outside_crate_has_its_doors() {
         ("signal_hook::", &["src/cli/stop.rs"]),
         ("indicatif::", &["src/cli/", "src/report/"]),
         ("tracing_subscriber::", &["src/report/log.rs"]),
+        ("lettre::", &["src/tell/mail.rs"]),
+        ("ureq::", &["src/tell/http.rs"]),
     ]);
 }
 
@@ -333,7 +335,7 @@ const LAYERS: [&[&str]; 10] = [
     &["scan", "journal"],
     &["report"],
     &["transfer"],
-    &["job"],
+    &["job", "tell"],
     &["cli"],
 ];
 
