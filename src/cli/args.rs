@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
+use crate::config::model::Event;
 use crate::hash::Level;
 use crate::units::Rate;
 
@@ -80,6 +81,8 @@ pub enum Command {
     Resume(Resume),
     /// Check or show the config, or print its schema
     Config(Config),
+    /// Try whether somebody is told
+    Notify(Notify),
     /// Trust a server, or see what it can do
     Server(Server),
     /// Serve a folder to SFTP clients
@@ -193,6 +196,33 @@ pub enum ConfigCommand {
     /// Print the JSON Schema, for editors
     #[command(after_help = "Example:\n  highwater config schema > config.schema.json")]
     Schema,
+}
+
+/// `notify test`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Notify {
+    /// What about it.
+    #[command(subcommand)]
+    pub command: NotifyCommand,
+}
+
+/// What to do with those who are told.
+#[derive(Debug, Clone, Subcommand)]
+pub enum NotifyCommand {
+    /// Tell somebody of something made up, once, and say whether that worked
+    #[command(after_help = "Example:\n  highwater notify test ops --event halt")]
+    Test(NotifyTest),
+}
+
+/// `notify test NAME`
+#[derive(Debug, Clone, clap::Args)]
+pub struct NotifyTest {
+    /// A target below "notify" in the config
+    #[arg(value_name = "NAME")]
+    pub target: String,
+    /// What happened [default: failure; for healthchecks success]
+    #[arg(long, value_name = "EVENT", value_parser = event())]
+    pub event: Option<Event>,
 }
 
 /// `server trust|probe`
@@ -326,6 +356,12 @@ pub struct Serve {
 fn level() -> impl TypedValueParser<Value = Level> {
     let levels = [Level::Full, Level::Sample, Level::Ack].map(Level::as_str);
     PossibleValuesParser::new(levels).try_map(|text| Level::parse(&text).ok_or("there is no such level"))
+}
+
+fn event() -> impl TypedValueParser<Value = Event> {
+    let find = |text: String| Event::ALL.into_iter().find(|event| event.as_str() == text);
+    PossibleValuesParser::new(Event::ALL.map(Event::as_str))
+        .try_map(move |text| find(text).ok_or("there is no such event"))
 }
 
 fn yes_or_no() -> impl TypedValueParser<Value = bool> {

@@ -10,6 +10,7 @@ pub mod ends;
 mod journals;
 mod log;
 mod me;
+mod notify;
 mod one_round;
 mod plan;
 mod preview;
@@ -33,7 +34,7 @@ use indicatif::MultiProgress;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use self::args::{Args, Command, Global, ServerCommand};
+use self::args::{Args, Command, Global, NotifyCommand, ServerCommand};
 use self::show::Show;
 use crate::error::{Error, Kind, Result};
 use crate::outcome::Mode;
@@ -117,6 +118,9 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
         Command::Log(args) => log::run(context, &args).await,
         Command::Resume(args) => resume::run(context, &args).await,
         Command::Config(args) => config::run(context, args.command),
+        Command::Notify(args) => match args.command {
+            NotifyCommand::Test(args) => notify::run(context, &args).await,
+        },
         Command::Serve(args) => serve::run(context, &args).await,
         Command::Server(args) => match args.command {
             ServerCommand::Trust(args) => trust::run(context, &args).await,

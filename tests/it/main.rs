@@ -16,5 +16,6 @@ mod remote_tree;
 mod run;
 mod server;
 mod support;
+mod telling;
 mod tidy;
 mod trash;

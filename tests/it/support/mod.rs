@@ -5,6 +5,7 @@ pub mod account;
 pub mod hostile;
 pub mod pair;
 pub mod program;
+pub mod receiver;
 pub mod rig;
 pub mod sample;
 pub mod sshd;
