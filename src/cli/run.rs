@@ -94,7 +94,6 @@ async fn round(
         Ok::<_, Error>(work::round(context, spec, journal, id, &reach, progress).await)
     };
     match result.await {
-        Err(error) if error.kind() == Kind::Usage => Err(error),
         Err(error) => Ok(failed(job.name.clone(), job.mode, &error, started.elapsed())),
         ok => ok,
     }

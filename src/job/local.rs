@@ -11,6 +11,7 @@ use crate::journal::RootIdentity;
 use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::{Action, Facts, Role, Sight, reconsider};
+use crate::transfer::record::Content;
 use crate::tree::{SourceFile, Tree};
 
 /// Performs an action and what follows from it, as far as that needs no target. Returns what does.
@@ -43,7 +44,7 @@ async fn perform_at<D: Dial>(
         }
         Action::Record { path, source, target } => {
             let racy = source.kind != Kind::Dir && is_racy(source.mtime, looked, 0);
-            round.record().content(path, *source, *target, None, racy).await
+            round.record().content(path, *source, *target, Content::AsInBase, racy).await
         }
         Action::Forget { path } => round.record().forget(path).await,
         Action::Report(problem) => {

@@ -42,6 +42,9 @@ use crate::transfer::{Options, Parts};
 use crate::tree::Tree;
 pub use spec::Spec;
 
+/// How long an attempt may take to end after it was told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+
 /// Reaches the far side.
 pub trait Dial: Send + Sync + 'static {
     /// The far side once it is reached. Dropping the last handle closes the connection.
@@ -162,13 +165,10 @@ impl<D: Dial> Round<D> {
         let mut look = false;
         let mut lost_since: Option<Instant> = None;
         let mut tries = 0;
-        let mut moved = 0;
+        let mut achieved = 0;
         loop {
             self.tally.begin_attempt();
-            let result = match self.spec.mode {
-                Mode::Push => push::attempt(self, look).await,
-                Mode::Pull => pull::attempt(self).await,
-            };
+            let result = self.unless_overdue(self.attempt(look)).await;
             let error = match self.settle_result(result) {
                 Ok(Attempt::Done(held)) => return Ok(held),
                 Ok(Attempt::Again { look: whole }) => {
@@ -177,9 +177,9 @@ impl<D: Dial> Round<D> {
                 }
                 Err(error) => error,
             };
-            let now_moved = self.bytes_moved();
-            if now_moved > moved {
-                (moved, tries, lost_since) = (now_moved, 0, None);
+            let now_achieved = self.tally.achieved();
+            if now_achieved > achieved {
+                (achieved, tries, lost_since) = (now_achieved, 0, None);
             }
             let lost_since = *lost_since.get_or_insert_with(Instant::now);
             if !self.may_reconnect(&error, lost_since) {
@@ -190,9 +190,32 @@ impl<D: Dial> Round<D> {
         }
     }
 
-    fn bytes_moved(&self) -> u64 {
-        let counts = self.tally.counts();
-        counts.bytes_sent + counts.bytes_received + counts.bytes_verified
+    async fn attempt(&self, look: bool) -> Result<Attempt> {
+        match self.spec.mode {
+            Mode::Push => push::attempt(self, look).await,
+            Mode::Pull => pull::attempt(self).await,
+        }
+    }
+
+    /// An attempt that was told to stop has a while to leave things in order; a server that does not answer
+    /// gets no more than that.
+    async fn unless_overdue(&self, attempt: impl Future<Output = Result<Attempt>>) -> Result<Attempt> {
+        let mut stop = self.context.stop.clone();
+        let overdue = async {
+            if stop.wait_for(|stop| *stop).await.is_err() {
+                std::future::pending::<()>().await; // nobody can stop it any more
+            }
+            tokio::time::sleep(STOP_WITHIN).await;
+        };
+        tokio::select! {
+            result = attempt => result,
+            () = overdue => Err(crate::transfer::stopped()),
+        }
+    }
+
+    /// Whether the program shall stop.
+    fn must_stop(&self) -> bool {
+        *self.context.stop.borrow()
     }
 
     /// The reason that ended an attempt is in the tally; what its tasks saw was only that it ended.

@@ -10,7 +10,7 @@ use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::{Ending, Planner};
 use crate::scan::{Join, walk};
-use crate::transfer::Engine;
+use crate::transfer::{Engine, stopped};
 use crate::tree::Tree;
 
 pub(super) async fn attempt<D: Dial>(round: &Round<D>) -> Result<Attempt> {
@@ -37,6 +37,9 @@ async fn run<D: Dial>(
     let mut planner = Planner::new(round.rules(false));
     while let Some(sight) = sights.next().await? {
         round.tell_seen(sights.seen(), false);
+        if round.must_stop() {
+            return Err(stopped());
+        }
         for action in planner.next(&sight) {
             round.tell_planned(&action);
             engine.submit(&sight, action).await?;

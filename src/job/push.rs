@@ -19,7 +19,7 @@ use crate::path::RelPath;
 use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
 use crate::plan::{Action, Ending, Planner, Sight};
 use crate::scan::{BasePages, Join, Spots, Visits, Walk, walk};
-use crate::transfer::Engine;
+use crate::transfer::{Engine, stopped};
 use crate::tree::space::explain_space;
 use crate::tree::{Tree, own};
 
@@ -104,6 +104,9 @@ impl<D: Dial> Push<'_, D> {
         let mut planner = Planner::new(round.rules(in_doubt));
         while let Some(sight) = sights.next().await? {
             round.tell_seen(sights.seen(), false);
+            if round.must_stop() {
+                return Err(stopped());
+            }
             for action in planner.next(&sight) {
                 if !self.begin(&sight, action).await? {
                     return Ok(Attempt::Again { look: true });

@@ -24,6 +24,9 @@ pub const VERSION: u32 = 3;
 /// Seconds that one request may take, counted from when it was handed to the library.
 const REQUEST_TIMEOUT_SECS: u64 = 120;
 
+/// The same for requests of a session that has ended.
+const LAST_REQUESTS_SECS: u64 = 1;
+
 /// Content of WRITE requests in flight on one channel, in bytes.
 const WRITE_WINDOW_BYTES: usize = 4 << 20;
 
@@ -67,7 +70,7 @@ impl Announced {
 }
 
 pub(super) struct Lane {
-    pub session: RawSftpSession,
+    pub session: Arc<RawSftpSession>,
     pub announced: Announced,
     pub handles: Arc<Semaphore>,
     writes: Semaphore,
@@ -92,7 +95,16 @@ impl Lane {
         };
         let stream = DialectStream::for_client(stream, FrameLimits::default());
         let fault = stream.fault();
-        let session = RawSftpSession::new_with_config(stream, config);
+        let end = stream.end();
+        let session = Arc::new(RawSftpSession::new_with_config(stream, config));
+        let of_lane = Arc::downgrade(&session);
+        // A request that the library takes in while its session comes to an end is never answered: from
+        // here on it need not be waited for.
+        end.tell(move || {
+            if let Some(session) = of_lane.upgrade() {
+                session.set_timeout(LAST_REQUESTS_SECS);
+            }
+        });
         let announced = greet(&session, &fault).await?;
         let handles = announced.handles.unwrap_or(PLAIN_HANDLES).clamp(1, MOST_HANDLES);
         let most_handles = usize::try_from(handles).unwrap_or(1);

@@ -1,13 +1,11 @@
 //! Carries one file: small ones in one go, with every step that may be joined joined.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures_util::future::join4;
+use futures_util::future::{join, join3};
 
 use super::Shared;
 use super::place::Fate;
-use super::record::Placing;
+use super::record::{self, Placing};
 use crate::backoff::Backoff;
 use crate::entry::{Kind, Meta, Sameness, Stat, Time, same_content};
 use crate::error::{Error, Kind as ErrorKind, Problem, Result};
@@ -19,6 +17,9 @@ use crate::tree::{StagedFile, Tree, own};
 
 /// How often a file is begun again, because it changed while it was read or came back damaged.
 const MOST_TRIES: u32 = 4;
+
+/// How far a server's clock may be from ours, in seconds, before its files look older than they are.
+const CLOCKS_APART_SECS: i64 = 10;
 
 /// One file to carry.
 #[derive(Clone, Copy)]
@@ -68,17 +69,17 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     /// A far file that somebody may still be writing is left alone until two looks at it, as far apart as
-    /// the job asks, saw the same; how old it is by its mtime counts as well. Returns the last look.
+    /// the job asks, saw the same. So is known, too, that a later write would show in its mtime, whatever
+    /// the server's clock says. One that is much older need not be waited for. Returns the last look.
     async fn look_when_settled(&self, path: &RelPath, seen: &Stat) -> Result<Option<Stat>> {
         let settle = self.options.settle;
         let age = self.clock.now().secs.saturating_sub(seen.mtime.secs);
-        let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));
-        if age >= settle {
+        if age >= i64::try_from(settle.as_secs()).unwrap_or(i64::MAX).saturating_add(CLOCKS_APART_SECS) {
             return Ok(Some(*seen));
         }
         let mut stop = self.options.stop.clone();
         tokio::select! {
-            () = tokio::time::sleep(settle - age) => {}
+            () = tokio::time::sleep(settle) => {}
             Ok(_) = stop.wait_for(|stop| *stop) => return Err(super::stopped()),
         }
         self.source.stat(path).await
@@ -148,11 +149,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let file = self.let_in(staged, || self.target.stage(staged)).await?;
         let len = content.data.len() as u64;
         let picked = len > 0 && self.options.sampling.picks(item.path, 0);
-        let (written, back, finished, there) = join4(
+        let (written, back, (finished, there)) = join3(
             async { if len > 0 { file.write_at(0, content.data.clone()).await } else { Ok(()) } },
             async { if picked { file.read_at(0, len).await.map(Some) } else { Ok(None) } },
-            file.finish(len, &Meta::from(&content.stat), self.options.durable),
-            self.look_at_target(item.path),
+            self.finish_and_look(&file, len, &content.stat, item.path),
         )
         .await;
         written?;
@@ -181,6 +181,23 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             self.tally.placed(item.path, len, self.options.sampling.level());
         }
         Ok(fate)
+    }
+
+    /// Seals a small file and looks at its target, at the same time unless sealing takes long: between that
+    /// look and the rename nobody's change is seen.
+    async fn finish_and_look(
+        &self,
+        file: &T::Staged,
+        len: u64,
+        source: &Stat,
+        path: &RelPath,
+    ) -> (Result<Stat>, Result<Option<Stat>>) {
+        let meta = Meta::from(source);
+        if !self.options.durable {
+            return join(file.finish(len, &meta, false), self.target.stat(path)).await;
+        }
+        let finished = file.finish(len, &meta, true).await;
+        (finished, self.target.stat(path).await)
     }
 
     /// Reads a small source file as one version: the same before and after. `Err` inside: it is no file,
@@ -236,7 +253,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return Ok(Fate::Stale(there));
         };
         let target = self.target.set_meta(item.path, seen.kind, &Meta::from(&source)).await?;
-        self.record.content(item.path, source, target, None, racy).await?;
+        self.record.content(item.path, source, target, record::Content::AsInBase, racy).await?;
         Ok(Fate::Done)
     }
 
@@ -260,8 +277,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Whether a write after this look at the source might leave no sign, because the last one had only
     /// just been made.
     pub(super) fn is_racy_source(&self, stat: &Stat, looked: Time) -> bool {
-        let granularity = self.source.traits().mtime_granularity_secs * 2;
-        crate::entry::is_racy(stat.mtime, looked, granularity)
+        let granularity = self.source.traits().mtime_granularity_secs;
+        if granularity == 0 {
+            return crate::entry::is_racy(stat.mtime, looked, 0);
+        }
+        // Far files were waited for; unless the job asked for less than their mtimes can show.
+        let waited = i64::try_from(self.options.settle.as_secs()).unwrap_or(i64::MAX) > granularity;
+        !waited && crate::entry::is_racy(stat.mtime, looked, granularity + CLOCKS_APART_SECS)
     }
 
     /// The level that every piece proved so far adds up to.

@@ -389,13 +389,18 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let piece = Piece::of(index, &data);
         let picked = engine.options.sampling.picks(self.path, index);
         let staged = self.staged.of(index);
+        if engine.reads_far() {
+            engine.tally.moved(len);
+        }
         for _ in 0..PIECE_TRIES {
             let (written, back) = join(staged.write_at(offset, data.clone()), async {
                 if picked { staged.read_at(offset, len).await.map(Some) } else { Ok(None) }
             })
             .await;
             written?;
-            engine.tally.moved(len);
+            if !engine.reads_far() {
+                engine.tally.moved(len);
+            }
             let Some(back) = back? else { return Ok((index, piece)) };
             engine.count_read_back(len);
             if back == data {
@@ -448,23 +453,20 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let engine = self.engine;
         let meta = Meta::from(&self.stat);
         self.staged.let_go(); // everything written through them was answered
-        let (finished, there) = join(
-            self.staged.first().finish(self.stat.size, &meta, engine.options.durable),
-            engine.target.stat(self.path),
-        )
-        .await;
+        let finished = self.staged.first().finish(self.stat.size, &meta, engine.options.durable).await?;
+        let there = engine.target.stat(self.path).await?; // right before the rename, not before a long fsync
         let placing = Placing {
             path: self.path.clone(),
             staged: self.staged_path.clone(),
             kind: Kind::File,
             source: self.stat,
-            finished: finished?,
+            finished,
             hash: Some(hash),
             link: None,
             level: Some(engine.level()),
             unsettled: engine.is_racy_source(&self.stat, self.looked),
         };
-        let fate = engine.place(placing, item.expect, there?).await?;
+        let fate = engine.place(placing, item.expect, there).await?;
         if fate == Fate::Done {
             engine.tally.placed(self.path, self.stat.size, engine.level());
         }
@@ -484,6 +486,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         progress.id = Some(id);
         record.progress(id, offset, prefix).await?;
         progress.journaled = pieces;
+        self.engine.tally.advanced(self.path, offset);
         progress.journaled_at = Instant::now();
         Ok(())
     }

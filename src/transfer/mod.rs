@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::clock::{Clock, Random};
 use crate::entry::Meta;
@@ -56,6 +57,9 @@ const CONTENT_BYTES: usize = 24 << 20;
 
 /// How long tasks may take to end after the round has.
 const LAST_WORK: Duration = Duration::from_secs(8);
+
+/// How often whoever waits looks whether it still should.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// What the engine is told for one round.
 pub struct Options {
@@ -176,8 +180,21 @@ impl<S: Tree, T: Tree> Engine<S, T> {
 
     /// Waits until everything begun is done.
     pub async fn drain(&mut self) -> Result<()> {
-        while let Some(joined) = self.tasks.join_next().await {
-            self.shared.survived(joined);
+        let mut ended: Option<Instant> = None;
+        loop {
+            let joined = tokio::select! {
+                joined = self.tasks.join_next() => joined,
+                () = sleep(GLANCE) => {
+                    if self.shared.must_stop() && ended.get_or_insert_with(Instant::now).elapsed() > LAST_WORK {
+                        self.tasks.abort_all();
+                    }
+                    continue;
+                }
+            };
+            match joined {
+                Some(joined) => self.shared.survived(joined),
+                None => break,
+            };
         }
         if self.shared.must_stop() { Err(stopped()) } else { Ok(()) }
     }
@@ -207,9 +224,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
     /// not end in time is given up; the journal knows of it up to its last second.
     pub async fn wind_up(&mut self) {
         self.shared.winds_up.store(true, Ordering::Relaxed);
-        if tokio::time::timeout(LAST_WORK, self.drain()).await.is_err() {
-            self.tasks.abort_all();
-        }
+        let _ = self.drain().await; // that it was stopped is what was asked for
     }
 
     /// Whether anything was placed in the target or taken out of it.
@@ -240,7 +255,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// A task that panicked ends the round, not the program.
     fn survived(&self, joined: Result<(), tokio::task::JoinError>) -> bool {
-        if let Err(error) = joined {
+        if let Err(error) = joined
+            && !error.is_cancelled()
+        {
             self.tally.end(Error::new(Kind::Internal, "carry out", "an action").because(error));
         }
         true
@@ -256,10 +273,17 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// Waits until so much content may cross the wire.
     async fn pay(&self, bytes: u64) -> Result<()> {
-        let mut stop = self.options.stop.clone();
-        tokio::select! {
-            () = self.throttle.take(bytes) => Ok(()),
-            Ok(_) = stop.wait_for(|stop| *stop) => Err(stopped()),
+        let paid = self.throttle.take(bytes);
+        let mut paid = std::pin::pin!(paid);
+        loop {
+            tokio::select! {
+                () = &mut paid => return Ok(()),
+                () = sleep(GLANCE) => {
+                    if self.must_stop() {
+                        return Err(stopped());
+                    }
+                }
+            }
         }
     }
 

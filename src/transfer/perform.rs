@@ -6,7 +6,7 @@ use super::carry::Carry;
 use super::gates::Opener;
 use super::hands::Hands;
 use super::place::{Fate, holds};
-use super::record::Placing;
+use super::record::{Content, Placing};
 use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::hash::{ContentHash, Level};
@@ -24,6 +24,8 @@ struct Turn {
     facts: Facts,
     /// What a comparison found both sides to contain.
     proved: Option<(ContentHash, Level)>,
+    /// Where both links were found to point.
+    link: Option<Vec<u8>>,
     /// When the first look at it began.
     looked: Time,
 }
@@ -41,7 +43,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Performs an action and what follows from it. Errors end up in the tally.
     pub(super) async fn perform(&self, sight: Sight, action: Action, opener: Option<Opener>) {
         let path = action.path().clone();
-        let mut turn = Turn { sight, facts: Facts::default(), proved: None, looked: self.clock.now() };
+        let mut turn =
+            Turn { sight, facts: Facts::default(), proved: None, link: None, looked: self.clock.now() };
         let mut opener = opener;
         let mut queue = vec![action];
         for _ in 0..MOST_TURNS {
@@ -198,7 +201,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if source.kind == Kind::Link {
             let (here, there) =
                 futures_util::future::join(self.source.read_link(path), self.target.read_link(path)).await;
-            return Ok(Fate::Equal(here? == there?));
+            let (here, there) = (here?, there?);
+            let equal = here == there;
+            turn.link = Some(here).filter(|_| equal);
+            return Ok(Fate::Equal(equal));
         }
         if self.level() == Level::Ack && source.mtime.to_sftp() == target.mtime.to_sftp() {
             return Ok(Fate::Equal(true));
@@ -270,7 +276,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         let target = self.target.set_meta(path, source.kind, &Meta::from(source)).await?;
         let racy = self.is_racy_source(source, turn.looked);
-        self.record.content(path, *source, target, turn.proved, racy).await?;
+        self.record.content(path, *source, target, turn.content(), racy).await?;
         Ok(Fate::Done)
     }
 
@@ -279,8 +285,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         match source.kind {
             Kind::Dir => self.record.folder(path, *source, *target, false).await?,
             Kind::Link => {
-                let link = self.source.read_link(path).await?;
                 let racy = self.is_racy_source(source, turn.looked);
+                let link = turn.link()?;
                 self.record.link(path, *source, *target, link, racy).await?;
             }
             Kind::File | Kind::Other => {
@@ -289,7 +295,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                     self.tally.count(|c| *c.verified.entry(level).or_default() += 1);
                 }
                 let racy = self.is_racy_source(source, turn.looked);
-                self.record.content(path, *source, *target, turn.proved, racy).await?;
+                self.record.content(path, *source, *target, turn.content(), racy).await?;
             }
         }
         Ok(Fate::Done)
@@ -297,6 +303,24 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 }
 
 impl Turn {
+    /// Where the link at this path was found to point. Never read once more: what base learns is what was
+    /// compared.
+    fn link(&self) -> Result<Vec<u8>> {
+        let of_base = || self.sight.base.as_ref().and_then(|base| base.link.clone());
+        self.link.clone().or_else(of_base).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "record the link", &self.sight.path).detail("nobody read it")
+        })
+    }
+
+    /// What is known of a file's content that both sides have.
+    fn content(&self) -> Content {
+        match (self.proved, self.facts.equal) {
+            (Some((hash, level)), _) => Content::Proved(hash, level),
+            (None, Some(true)) => Content::Assumed,
+            (None, _) => Content::AsInBase,
+        }
+    }
+
     /// Takes in what came out, so that the planner can think again.
     fn learn(&mut self, fate: Fate) {
         match fate {
@@ -306,11 +330,13 @@ impl Turn {
                 self.facts.target_is_base = None;
                 self.facts.equal = None;
                 self.proved = None;
+                self.link = None;
             }
             Fate::SourceIs(now) => {
                 self.sight.source = now.map_or(Seen::Absent, Seen::Here);
                 self.facts = Facts::default();
                 self.proved = None;
+                self.link = None;
             }
             Fate::Equal(equal) => self.facts.equal = Some(equal),
             Fate::SourceIsBase(same) => self.facts.source_is_base = Some(same),

@@ -29,6 +29,17 @@ pub(crate) struct Placing {
     pub unsettled: bool,
 }
 
+/// What is known of a file's content when only the rest of its row is new.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Content {
+    /// What base says, if it says anything.
+    AsInBase,
+    /// This, on both sides.
+    Proved(ContentHash, Level),
+    /// The same on both sides by size and second; nobody read it.
+    Assumed,
+}
+
 /// The journal of one job, in terms of source and target.
 #[derive(Clone)]
 pub struct Record {
@@ -107,13 +118,16 @@ impl Record {
         path: &RelPath,
         source: Stat,
         target: Stat,
-        proved: Option<(ContentHash, Level)>,
+        content: Content,
         unsettled: bool,
     ) -> Result<()> {
         let old = self.journal.base_get(self.job, path).await?;
         let row = self.row(path.clone(), source, target);
-        let hash = proved.map(|(hash, _)| hash).or(old.as_ref().and_then(|o| o.hash));
-        let level = proved.map(|(_, level)| level).or(old.as_ref().and_then(|o| o.level));
+        let (hash, level) = match content {
+            Content::Proved(hash, level) => (Some(hash), Some(level)),
+            Content::Assumed => (None, Some(Level::Ack)),
+            Content::AsInBase => (old.as_ref().and_then(|o| o.hash), old.as_ref().and_then(|o| o.level)),
+        };
         let round = old.as_ref().and_then(|o| o.round);
         let row = BaseRow { hash, link: old.and_then(|o| o.link), level, round, unsettled, ..row };
         self.journal.put_base(self.job, row).await

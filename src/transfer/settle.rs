@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::record::Record;
-use super::staging::{Staging, fence};
+use super::staging::{Fenced, Staging, fence};
 use crate::entry::{Sameness, Stat, same_content};
 use crate::error::Result;
 use crate::journal::{Intent, TransferRow};
@@ -20,11 +20,11 @@ pub(super) async fn settle<T: Tree>(
     let rows = record.transfers().await?;
     let fenced = fence(target, staging, &rows, record).await?;
     for intent in record.intents().await? {
-        settle_intent(target, record, intent).await?;
+        settle_intent(target, record, &fenced, intent).await?;
     }
     let mut unfinished = HashMap::new();
     for row in rows {
-        match fenced.get(&row.staged) {
+        match fenced.kept.get(&row.staged) {
             Some(fresh) => {
                 let row = TransferRow { staged: fresh.clone(), ..row };
                 if let Some(twin) = unfinished.insert(row.path.clone(), row) {
@@ -37,9 +37,13 @@ pub(super) async fn settle<T: Tree>(
     Ok(unfinished)
 }
 
-/// After the fence a rename has either happened or never will. If what stands at the final name is what
-/// was to be placed, it happened: its content had been proved before it was sent.
-async fn settle_intent<T: Tree>(target: &T, record: &Record, intent: Intent) -> Result<()> {
+/// After the fence a rename has either happened or never will. If the staged file is gone from where it was
+/// and what stands at the final name is what was to be placed, it happened: its content had been proved
+/// before it was sent. By its looks alone an older version of the same size and second might pass for it.
+async fn settle_intent<T: Tree>(target: &T, record: &Record, fenced: &Fenced, intent: Intent) -> Result<()> {
+    if !fenced.may_be_placed(&intent.staged) {
+        return record.drop_intent(&intent.path).await;
+    }
     let there = match target.stat(&intent.path).await {
         Ok(there) => there,
         Err(error) if error.kind().ends_round() => return Err(error),

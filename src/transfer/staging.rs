@@ -4,7 +4,7 @@
 //! run at any later time. So before anything else happens, every staged file of ours gets a fresh random
 //! name or is removed: a late RENAME then finds nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -72,8 +72,23 @@ impl Staging {
     }
 }
 
-/// The old and the fresh name of each staged file that may be gone on with.
-pub(super) type Kept = HashMap<RelPath, RelPath>;
+/// What a fence found out about the staged files of earlier attempts.
+#[derive(Default)]
+pub(super) struct Fenced {
+    /// The old and the fresh name of each that may be gone on with.
+    pub kept: HashMap<RelPath, RelPath>,
+    /// Those that were removed, under the name they had.
+    removed: HashSet<RelPath>,
+    /// Whether all of them were found.
+    is_whole: bool,
+}
+
+impl Fenced {
+    /// Whether a rename of this staged file may have happened: it was not where it had been staged.
+    pub fn may_be_placed(&self, staged: &RelPath) -> bool {
+        self.is_whole && !self.kept.contains_key(staged) && !self.removed.contains(staged)
+    }
+}
 
 /// Fences everything that this agent left staged: what a transfer names gets a fresh name, the rest is
 /// removed. Returns what is still there.
@@ -82,37 +97,48 @@ pub(super) async fn fence<T: Tree>(
     staging: &Staging,
     rows: &[TransferRow],
     record: &Record,
-) -> Result<Kept> {
-    let mut fenced = Kept::new();
+) -> Result<Fenced> {
+    let mut fenced = Fenced { is_whole: true, ..Fenced::default() };
     for row in rows {
         let (old, fresh) = (&row.staged, staging.fresh_like(&row.staged, &row.path));
         record.rename_staged(row.id, &fresh).await?;
         match target.move_aside(old, &fresh).await {
-            Ok(()) => drop(fenced.insert(old.clone(), fresh)),
+            Ok(()) => drop(fenced.kept.insert(old.clone(), fresh)),
             Err(error) if error.kind().ends_round() => return Err(error),
-            Err(error) => tracing::info!("cannot go on with a staged file: {error}"),
+            Err(error) => {
+                tracing::info!("cannot go on with a staged file: {error}");
+                fenced.is_whole &= error.kind() == Kind::NotFound;
+            }
         }
     }
     if !staging.is_new {
-        sweep(target, staging, &fenced).await?;
+        sweep(target, staging, &mut fenced).await?;
     }
     Ok(fenced)
 }
 
 /// Removes what is in this agent's staging folder and was not kept.
-async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &Kept) -> Result<()> {
+async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &mut Fenced) -> Result<()> {
     let folder = own::stage(&staging.agent);
     let listing = match target.list(&folder).await {
         Ok(listing) => listing,
         Err(error) if error.kind().ends_round() => return Err(error),
-        Err(_) => return Ok(()), // there is none, or we may not: nothing was staged there
+        Err(error) => {
+            fenced.is_whole &= error.kind() == Kind::NotFound;
+            return Ok(()); // there is none, or we may not: nothing is staged there from now on
+        }
     };
     let stale = listing.entries.iter().map(|entry| folder.join(&entry.name));
-    for path in stale.filter(|path| !fenced.values().any(|fresh| fresh == path)) {
+    let kept: HashSet<RelPath> = fenced.kept.values().cloned().collect();
+    for path in stale.filter(|path| !kept.contains(path)) {
         match target.remove_file(&path).await {
-            Ok(()) => {}
+            Ok(()) => drop(fenced.removed.insert(path)),
+            Err(error) if error.kind() == Kind::NotFound => {} // a late rename took it at this moment
             Err(error) if error.kind().ends_round() => return Err(error),
-            Err(error) => tracing::info!("cannot sweep a staged file: {error}"),
+            Err(error) => {
+                tracing::info!("cannot sweep a staged file: {error}");
+                fenced.removed.insert(path); // it is there, so it was not placed
+            }
         }
     }
     Ok(())

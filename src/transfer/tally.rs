@@ -23,6 +23,9 @@ struct Inner {
     recovered: Vec<Problem>,
     /// Of large files under way: the bytes that stood staged before this round.
     brought: HashMap<RelPath, u64>,
+    /// How far large files came at most, and how often something was achieved that no cut takes back.
+    farthest: HashMap<RelPath, u64>,
+    achieved: u64,
     no_space: u32,
     fatal: Option<Error>,
 }
@@ -101,9 +104,28 @@ impl Tally {
         let counts = &mut inner.counts;
         *(if self.pushes { &mut counts.files_sent } else { &mut counts.files_received }) += 1;
         *counts.verified.entry(level).or_default() += 1;
+        inner.farthest.remove(path);
         drop(inner);
         tracing::info!("placed {path}: {bytes} bytes, proved {}", level.as_str());
         self.tell(Event::Placed { path: path.clone(), bytes });
+    }
+
+    /// A large file came so far without a gap, and the journal knows.
+    pub fn advanced(&self, path: &RelPath, offset: u64) {
+        let mut inner = self.lock();
+        let farthest = inner.farthest.entry(path.clone()).or_default();
+        if offset > *farthest {
+            *farthest = offset;
+            inner.achieved += 1;
+        }
+    }
+
+    /// How often something was achieved that no cut takes back: files placed, deletes done, large files
+    /// farther than ever before.
+    pub fn achieved(&self) -> u64 {
+        let inner = self.lock();
+        let counts = &inner.counts;
+        inner.achieved + counts.files_sent + counts.files_received + counts.deleted + counts.displaced
     }
 
     /// Something the round survives.
@@ -149,7 +171,8 @@ impl Tally {
     /// Begins another attempt: it meets again whatever is still amiss.
     pub fn begin_attempt(&self) {
         let mut inner = self.lock();
-        inner.problems.clear();
+        // What base forgot about is not met again.
+        inner.problems.retain(|problem| problem.kind == "changed-at-target");
         inner.more_problems = 0;
         inner.no_space = 0;
         let counts = &mut inner.counts;

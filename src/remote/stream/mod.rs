@@ -14,7 +14,7 @@ mod outgoing;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -35,6 +35,9 @@ pub struct DialectStream<S> {
     answers_bad_requests: bool,
     state: State,
     fault: Fault,
+    end: End,
+    /// Whoever waits to write.
+    writer: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +59,29 @@ pub enum Blame {
     Theirs(FrameError),
     /// It was to go out to the stranger.
     Ours(FrameError),
+}
+
+/// The moment at which no reply can come any more. Clones are the same.
+#[derive(Clone, Default)]
+pub struct End(Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>);
+
+impl End {
+    /// Has this called then, before whoever reads learns of it. Only the first one counts.
+    pub fn tell(&self, whom: impl Fn() + Send + Sync + 'static) {
+        self.0.get_or_init(|| Box::new(whom));
+    }
+
+    fn has_come(&self) {
+        if let Some(told) = self.0.get() {
+            told();
+        }
+    }
+}
+
+impl std::fmt::Debug for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("End")
+    }
 }
 
 impl Fault {
@@ -115,12 +141,29 @@ impl<S> DialectStream<S> {
             answers_bad_requests,
             state: State::Open,
             fault: Fault::default(),
+            end: End::default(),
+            writer: None,
         }
     }
 
     /// Tells, also when the stream itself was given away, which bad packet ended it.
     pub fn fault(&self) -> Fault {
         self.fault.clone()
+    }
+
+    /// To hear, also when the stream itself was given away, that no reply can come any more.
+    pub fn end(&self) -> End {
+        self.end.clone()
+    }
+
+    /// Nothing more comes from the server: nobody need wait to write to it either. russh-sftp would, for
+    /// ever, where the channel's window is used up.
+    fn end_client(&mut self) {
+        if !self.answers_bad_requests {
+            self.state = State::Ended;
+            self.end.has_come();
+            self.writer.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     /// A bad packet came in: nothing more is taken from the stranger.
@@ -148,11 +191,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let State::Open = this.state {
+            let before = buf.filled().len();
             match ready!(this.incoming.poll_read(&mut this.stream, cx, buf)) {
-                Ok(()) => return Poll::Ready(Ok(())),
+                Ok(()) => {
+                    if buf.filled().len() == before {
+                        this.end_client();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 // russh-sftp's server would read on after an error, for ever.
                 Err(Trouble::Io(error)) => {
                     this.state = State::Ended;
+                    this.end_client();
                     return Poll::Ready(Err(error));
                 }
                 Err(Trouble::Frame(error)) => this.refuse(error),
@@ -162,6 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
         // Whether the stranger still takes the refusal changes nothing: the bad packet is what is told.
         let _ = ready!(this.outgoing.poll_drain(&mut this.stream, cx));
         this.state = State::Ended;
+        this.end_client();
         Poll::Ready(Err(invalid(error)))
     }
 }
@@ -170,7 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DialectStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let State::Open = this.state else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
-        let written = ready!(this.outgoing.poll_write(&mut this.stream, cx, buf));
+        let Poll::Ready(written) = this.outgoing.poll_write(&mut this.stream, cx, buf) else {
+            this.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
         Poll::Ready(written.map_err(|trouble| match trouble {
             Trouble::Io(error) => error,
             Trouble::Frame(error) => this.fail(error),
