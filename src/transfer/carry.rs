@@ -13,6 +13,7 @@ use crate::hash::{ContentHash, Level, PIECE_BYTES};
 use crate::id::TransferId;
 use crate::path::RelPath;
 use crate::plan::Expect;
+use crate::tree::space::explain_space;
 use crate::tree::{StagedFile, Tree, own};
 
 /// How often a file is begun again, because it changed while it was read or came back damaged.
@@ -108,7 +109,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         let staged = self.staging.fresh(item.path);
         let noted = self.note_beside(item.path, &staged, &content.stat).await?;
-        let result = self.send_small(item, content, &staged).await;
+        let result = self.explained(self.send_small(item, content, &staged).await).await;
         self.after_attempt(&staged, &result).await;
         self.forget_beside(noted, &result).await?;
         result
@@ -133,6 +134,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             (Some(_), Err(error)) if error.kind().loses_connection() => Ok(()),
             (Some(id), _) => self.record.end_transfer(id).await,
             (None, _) => Ok(()),
+        }
+    }
+
+    /// Tells a full disk from other failures while what was staged still takes its share of it.
+    pub(super) async fn explained(&self, result: Result<Fate>) -> Result<Fate> {
+        match result {
+            Err(error) => Err(explain_space(self.target.as_ref(), error).await),
+            done => done,
         }
     }
 

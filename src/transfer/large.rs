@@ -2,10 +2,10 @@
 //!
 //! A piece is read, hashed, written, and read back if it is picked; all of a file's pieces go through one
 //! window, in whatever order they are answered. What is acknowledged without a gap is journaled at
-//! least each 8 MiB or second. A kept prefix is proved piece by piece beside the sending of the rest,
-//! and nothing is placed before all of it is proved.
+//! least each 4 MiB or second. A kept prefix is first hashed again from the near side, which is quick, so
+//! that progress can be journaled from the first new piece on; what the far side has of it is proved piece
+//! by piece beside the sending of the rest, and nothing is placed before all of it is proved.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join};
@@ -26,11 +26,18 @@ use crate::journal::TransferRow;
 use crate::path::RelPath;
 use crate::tree::{SourceFile, StagedFile, Tree};
 
-/// Pieces of one file in flight: 16 MiB, so that the gapless prefix never lags further behind.
-const PIECES_IN_FLIGHT: usize = (16 << 20) / PIECE_BYTES as usize;
+/// Pieces are sent from one moving window that begins where the gapless prefix ends: 12 MiB. With what is
+/// not journaled yet, a cut costs less than 16 MiB.
+const WINDOW_PIECES: u64 = (12 << 20) / PIECE_BYTES;
 
-/// Progress is journaled at least each so many pieces (8 MiB) …
-const JOURNAL_PIECES: u64 = (8 << 20) / PIECE_BYTES;
+/// Pieces of one file in flight, those that are only proved included.
+const PIECES_IN_FLIGHT: usize = WINDOW_PIECES as usize;
+
+/// Pieces of a kept prefix that are read at once from the near side.
+const PIECES_RECALLED: usize = 16;
+
+/// Progress is journaled at least each so many pieces (4 MiB) …
+const JOURNAL_PIECES: u64 = (4 << 20) / PIECE_BYTES;
 
 /// … or after so much time.
 const JOURNAL_EVERY: Duration = Duration::from_secs(1);
@@ -40,9 +47,6 @@ const ASK_FOR_ROOM: u64 = 16 << 20;
 
 /// How often one piece is sent again before the file is given up.
 const PIECE_TRIES: u32 = 3;
-
-/// Pieces that may run ahead of the proof of a kept prefix.
-const MOST_AHEAD: u64 = 1 << 16;
 
 /// One large file on its way.
 struct Flight<'a, S: Tree, T: Tree> {
@@ -58,8 +62,6 @@ struct Flight<'a, S: Tree, T: Tree> {
 /// How far it is.
 struct Progress {
     tree: PieceTree,
-    /// Pieces after a prefix that is still being proved.
-    ahead: BTreeMap<u64, Piece>,
     /// The prefix kept from an earlier attempt: its pieces, and what they must hash to.
     kept: Option<(u64, PrefixHash)>,
     id: Option<TransferId>,
@@ -103,9 +105,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if size < ASK_FOR_ROOM {
             return Ok(());
         }
+        let unfinished =
+            self.unfinished.lock().unwrap_or_else(|e| e.into_inner()).get(path).map(|row| row.offset);
+        let missing = size.saturating_sub(unfinished.unwrap_or(0));
         match self.target.free_bytes().await? {
-            Some(free) if free < size => Err(Error::new(ErrorKind::NoSpace, "carry", path)
-                .detail(format!("it has {size} bytes, and {free} are free at the target"))
+            Some(free) if free < missing => Err(Error::new(ErrorKind::NoSpace, "carry", path)
+                .detail(format!(
+                    "{missing} bytes of it are still to be carried, and {free} are free at the target"
+                ))
                 .hint("Make room there.")),
             _ => Ok(()),
         }
@@ -136,7 +143,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let staged = Hands::new(staged);
         let mut flight = Flight { engine: self, path: item.path, source, stat, looked, staged, staged_path };
         let mut progress = progress;
-        let result = flight.run(item, &mut progress).await;
+        let result = self.explained(flight.run(item, &mut progress).await).await;
         flight.end(&mut progress, &result).await?;
         result
     }
@@ -243,42 +250,18 @@ impl Progress {
     fn new(kept: Option<(u64, PrefixHash)>, id: Option<TransferId>) -> Self {
         let journaled = kept.map_or(0, |(pieces, _)| pieces);
         let journaled_at = Instant::now();
-        Self { tree: PieceTree::new(), ahead: BTreeMap::new(), kept, id, journaled, journaled_at }
-    }
-
-    /// Takes a piece in. `false`: the kept prefix is proved wrong.
-    fn take(&mut self, index: u64, piece: Piece) -> bool {
-        let Some((pieces, prefix)) = self.kept else {
-            self.tree.insert(index, piece);
-            return true;
-        };
-        if index >= pieces {
-            self.ahead.insert(index, piece);
-            return true;
-        }
-        self.tree.insert(index, piece);
-        if self.tree.gapless() < pieces {
-            return true;
-        }
-        if self.tree.prefix() != prefix {
-            return false;
-        }
-        self.kept = None;
-        for (index, piece) in std::mem::take(&mut self.ahead) {
-            self.tree.insert(index, piece);
-        }
-        true
+        Self { tree: PieceTree::new(), kept, id, journaled, journaled_at }
     }
 
     fn is_due(&self) -> bool {
         let new = self.tree.gapless().saturating_sub(self.journaled);
-        self.kept.is_none()
-            && (new >= JOURNAL_PIECES || (new > 0 && self.journaled_at.elapsed() >= JOURNAL_EVERY))
+        new >= JOURNAL_PIECES || (new > 0 && self.journaled_at.elapsed() >= JOURNAL_EVERY)
     }
 }
 
 impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn run(&mut self, item: &Carry<'_>, progress: &mut Progress) -> Result<Fate> {
+        self.recall(progress).await?;
         self.pieces(progress).await?;
         let Some(hash) = progress.tree.clone().finish() else {
             return Err(Error::new(ErrorKind::Internal, "hash", self.path).detail("pieces are missing"));
@@ -292,25 +275,57 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         self.finish(item, hash).await
     }
 
-    /// Sends all pieces that are not there yet, and proves those that are.
+    /// Hashes the kept prefix again from the near side, which has all of it: from the source of a push, from
+    /// the staged file of a pull. It must be what the journal remembers.
+    async fn recall(&self, progress: &mut Progress) -> Result<()> {
+        let Some((pieces, prefix)) = progress.kept else { return Ok(()) };
+        let (mut reading, mut next) = (FuturesUnordered::new(), 0);
+        loop {
+            while reading.len() < PIECES_RECALLED && next < pieces {
+                reading.push(self.near_piece(next));
+                next += 1;
+            }
+            let Some(read) = reading.next().await else { break };
+            let (index, piece) = read?;
+            progress.tree.insert(index, piece);
+            if self.engine.must_stop() {
+                return Err(super::stopped());
+            }
+        }
+        if progress.tree.prefix() == prefix { Ok(()) } else { Err(not_the_prefix(self.path)) }
+    }
+
+    async fn near_piece(&self, index: u64) -> Result<(u64, Piece)> {
+        let (offset, len) = piece_range(index, self.stat.size);
+        let _room = self.engine.content_room(len).await?;
+        let data = if self.engine.reads_far() {
+            self.staged.first().read_at(offset, len).await?
+        } else {
+            self.source.first().read_at(offset, len).await?
+        };
+        if data.len() as u64 == len {
+            Ok((index, Piece::of(index, &data)))
+        } else {
+            Err(not_the_prefix(self.path))
+        }
+    }
+
+    /// Sends all pieces that are not there yet, and in turn with them proves those that are.
     async fn pieces(&self, progress: &mut Progress) -> Result<()> {
         let kept = progress.kept.map_or(0, |(pieces, _)| pieces);
-        let (mut to_prove, mut to_send) = (0..kept, kept..piece_count(self.stat.size));
+        let proved = if self.engine.reads_far() { kept } else { 0 }; // by recalling them
+        let (mut to_prove, mut to_send) = (proved..kept, kept..piece_count(self.stat.size));
         let mut flying = FuturesUnordered::new();
         let mut widening = std::pin::pin!(Fuse::terminated());
+        let mut sends_next = false;
         loop {
             while flying.len() < PIECES_IN_FLIGHT && !self.engine.must_stop() {
-                let proving_lags = to_send.start.saturating_sub(kept) > MOST_AHEAD && !to_prove.is_empty();
-                let proves_next = proving_lags || flying.len() % 2 == 0;
-                let proof = if proves_next { to_prove.next() } else { None };
-                if let Some(index) = proof {
-                    flying.push(Either::Left(self.prove(index)));
-                } else if let Some(index) = to_send.next() {
-                    flying.push(Either::Right(self.send(index)));
-                } else if let Some(index) = to_prove.next() {
-                    flying.push(Either::Left(self.prove(index)));
-                } else {
-                    break;
+                let may_send = to_send.start < to_send.end.min(progress.tree.gapless() + WINDOW_PIECES);
+                sends_next = may_send && (!sends_next || to_prove.is_empty());
+                match if sends_next { to_send.next() } else { to_prove.next() } {
+                    Some(index) if sends_next => flying.push(Either::Right(self.send(index))),
+                    Some(index) => flying.push(Either::Left(self.prove(index))),
+                    None => break,
                 }
             }
             if widening.is_terminated() && !to_send.is_empty() && self.could_widen() {
@@ -321,10 +336,8 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
                 () = &mut widening, if !widening.is_terminated() => continue,
             };
             let Some(flown) = flown else { break };
-            let (index, piece) = flown?;
-            if !progress.take(index, piece) {
-                return Err(not_the_prefix(self.path));
-            }
+            let Some((index, piece)) = flown? else { continue };
+            progress.tree.insert(index, piece);
             if progress.is_due() {
                 self.journal(progress).await?;
             }
@@ -356,25 +369,18 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         if same_content(&now, &self.stat) == Sameness::Same { Ok(again) } else { Err(busy(self.path)) }
     }
 
-    /// One piece of a kept prefix: what is staged must be what the source has. A far source is not read
-    /// again for it; there the journaled hash of the prefix decides.
-    async fn prove(&self, index: u64) -> Result<(u64, Piece)> {
+    /// One piece of a prefix that the far side keeps: it must be what the source has.
+    async fn prove(&self, index: u64) -> Result<Option<(u64, Piece)>> {
         let (offset, len) = piece_range(index, self.stat.size);
         let _room = self.engine.content_room(2 * len).await?;
-        let there = self.staged.of(index).read_at(offset, len).await?;
+        let (staged, source) = (self.staged.of(index), self.source.of(index));
+        let (there, here) = join(staged.read_at(offset, len), source.read_at(offset, len)).await;
         self.engine.count_read_back(len);
-        if there.len() as u64 != len {
-            return Err(not_the_prefix(self.path));
-        }
-        let piece = Piece::of(index, &there);
-        if !self.engine.reads_far() && self.source.of(index).read_at(offset, len).await? != there {
-            return Err(not_the_prefix(self.path));
-        }
-        Ok((index, piece))
+        if there? == here? { Ok(None) } else { Err(not_the_prefix(self.path)) }
     }
 
     /// Reads one piece, writes it, and reads it back if it is picked; again if it came back damaged.
-    async fn send(&self, index: u64) -> Result<(u64, Piece)> {
+    async fn send(&self, index: u64) -> Result<Option<(u64, Piece)>> {
         let engine = self.engine;
         let (offset, len) = piece_range(index, self.stat.size);
         let _room = engine.content_room(len).await?;
@@ -401,10 +407,10 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             if !engine.reads_far() {
                 engine.tally.moved(len);
             }
-            let Some(back) = back? else { return Ok((index, piece)) };
+            let Some(back) = back? else { return Ok(Some((index, piece))) };
             engine.count_read_back(len);
             if back == data {
-                return Ok((index, piece));
+                return Ok(Some((index, piece)));
             }
             engine.note_recovered(self.path, &damaged(self.path, offset));
         }
@@ -497,7 +503,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let keep =
             matches!(result, Err(e) if e.kind().loses_connection() || e.kind() == ErrorKind::Interrupted);
         if keep {
-            if progress.kept.is_none() && progress.tree.gapless() > progress.journaled {
+            if progress.tree.gapless() > progress.journaled {
                 self.journal(progress).await?;
             }
             return Ok(());
