@@ -8,5 +8,6 @@ pub mod program;
 pub mod receiver;
 pub mod rig;
 pub mod sample;
+pub mod scene;
 pub mod sshd;
 pub mod tree_of;
