@@ -42,7 +42,9 @@ impl Post {
     /// Makes it. Errors: `TimedOut`, `Unreachable`, `Failed` for what may be better later; `Permission`,
     /// `NotFound` or `Unsupported` for what the server refuses for good, `Usage` for what is no URL.
     pub fn make(self) -> Result<()> {
-        let mut request = agent(self.timeout).post(self.url.expose()).content_type(self.content_type);
+        let is_encrypted = self.url.expose().starts_with("https:");
+        let mut request =
+            agent(self.timeout, is_encrypted).post(self.url.expose()).content_type(self.content_type);
         for (name, value) in &self.headers {
             request = request.header(name, value.expose());
         }
@@ -95,8 +97,10 @@ impl Post {
     }
 }
 
-fn agent(timeout: Duration) -> Agent {
-    let certificates = rustls_native_certs::load_native_certs().certs;
+/// The system's certificates are read each time, because they change in the years that a daemon runs.
+fn agent(timeout: Duration, is_encrypted: bool) -> Agent {
+    let load = || rustls_native_certs::load_native_certs().certs;
+    let certificates = if is_encrypted { load() } else { Vec::new() };
     let roots = certificates.iter().map(|der| Certificate::from_der(der).to_owned());
     let tls = TlsConfig::builder()
         .root_certs(RootCerts::from(roots))

@@ -62,7 +62,10 @@ impl Program<'_> {
         let _ = timeout(LAST_WORDS, all).await; // what it left running may go on talking, to nobody
         let said = last_lines(&heard.lock().unwrap_or_else(PoisonError::into_inner));
         match ended {
-            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) if status.success() => {
+                tracing::debug!(program = self.name(), said, "{} succeeded", self.operation);
+                Ok(())
+            }
             Ok(Ok(status)) => Err(self.failed(status, &said)),
             Ok(Err(error)) => Err(Error::io(self.operation, self.name(), error)),
             Err(_) => Err(self.endless(&said)),
