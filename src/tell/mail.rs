@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::path::escape;
 use crate::report::one_line;
 use crate::secret::Revealed;
+use crate::units::human_duration;
 
 /// A mail to send.
 #[derive(Debug)]
@@ -31,14 +32,22 @@ pub(super) struct Mail<'a> {
     pub text: String,
     /// What this machine calls itself.
     pub host: &'a str,
-    /// How long one step may take: connecting, a command.
+    /// How long all of it may take.
     pub timeout: Duration,
 }
 
 impl Mail<'_> {
     /// Sends it, to one after the other: that one of them is refused concerns no other. Errors: of the first that
-    /// did not get it; `Unsupported` for what is refused for good, `Usage` for what is no address.
+    /// did not get it; `Unsupported` for what is refused for good, `Usage` for what is no address, `TimedOut`.
     pub async fn send(self) -> Result<()> {
+        // lettre bounds connecting, and no answer after it.
+        let sent = tokio::time::timeout(self.timeout, self.send_to_each()).await;
+        let late =
+            || self.error(Kind::TimedOut, &format!("it took longer than {}", human_duration(self.timeout)));
+        sent.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn send_to_each(&self) -> Result<()> {
         let sender = mailbox(&self.smtp.from)?;
         let to: Vec<Mailbox> = self.to.iter().map(|to| mailbox(to)).collect::<Result<_>>()?;
         let message = self.message(&sender, &to)?.formatted();
