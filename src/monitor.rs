@@ -44,8 +44,10 @@ pub enum Event {
         /// How much.
         bytes: u64,
     },
-    /// Content that an earlier attempt had carried did not have to cross again.
+    /// A large file goes on after content that an earlier attempt, of this round or another, had carried.
     Resumed {
+        /// Its path.
+        path: RelPath,
         /// How much.
         bytes: u64,
     },

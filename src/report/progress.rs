@@ -73,6 +73,7 @@ impl Monitor for Progress {
             Event::Connecting { server } => heard.set_phase(Phase::Connecting(server)),
             Event::Reconnecting { reason, delay_millis } => {
                 heard.set_phase(Phase::Waiting { reason, delay: Duration::from_millis(delay_millis) });
+                heard.plan_again();
             }
             Event::Scanned { near, far } => {
                 heard.near.store(near, Ordering::Relaxed);
@@ -85,11 +86,15 @@ impl Monitor for Progress {
             }
             Event::Moved { bytes } => {
                 add(&heard.moved_bytes, bytes);
+                add(&heard.done_bytes, bytes);
                 heard.set_phase(Phase::Working);
             }
             Event::Verified { bytes } => add(&heard.verified_bytes, bytes),
-            Event::Resumed { bytes } => add(&heard.resumed_bytes, bytes),
-            Event::Placed { .. } => add(&heard.placed_files, 1),
+            Event::Resumed { bytes, .. } => add(&heard.done_bytes, bytes),
+            Event::Placed { bytes, .. } => {
+                add(&heard.placed_files, 1);
+                add(&heard.placed_bytes, bytes);
+            }
             Event::Problem(problem) => heard.note(summary::problem(&problem)),
             Event::Recovered(problem) => {
                 heard.note(format!("put right: {}", summary::problem(&problem)));
@@ -122,9 +127,11 @@ struct Heard {
     planned_files: AtomicU64,
     planned_bytes: AtomicU64,
     placed_files: AtomicU64,
+    placed_bytes: AtomicU64,
     moved_bytes: AtomicU64,
     verified_bytes: AtomicU64,
-    resumed_bytes: AtomicU64,
+    /// Of what is planned: what crossed the wire, and what did not have to.
+    done_bytes: AtomicU64,
     phase: Mutex<Phase>,
     notes: Mutex<Notes>,
 }
@@ -141,6 +148,17 @@ impl Heard {
         let mut now = lock(&self.phase);
         if *now != phase {
             *now = phase;
+        }
+    }
+
+    /// The next attempt plans what is not placed, and counts what it need not carry again.
+    fn plan_again(&self) {
+        for (now, placed) in [
+            (&self.planned_files, &self.placed_files),
+            (&self.planned_bytes, &self.placed_bytes),
+            (&self.done_bytes, &self.placed_bytes),
+        ] {
+            now.store(placed.load(Ordering::Relaxed), Ordering::Relaxed);
         }
     }
 
@@ -228,8 +246,7 @@ fn bar_line(heard: &Heard, rate: f64) -> String {
     if heard.planned_files.load(Ordering::Relaxed) == 0 {
         return "looking for changes".into();
     }
-    let resumed = heard.resumed_bytes.load(Ordering::Relaxed);
-    let done = heard.moved_bytes.load(Ordering::Relaxed).saturating_add(resumed).min(planned);
+    let done = heard.done_bytes.load(Ordering::Relaxed).min(planned);
     let share = if planned == 0 { 1.0 } else { done as f64 / planned as f64 }; // sizes are hostile: no overflow
     let filled = (share * BAR_WIDTH as f64) as u64;
     let percent = (share * 100.0) as u64;
@@ -301,7 +318,7 @@ mod tests {
             vec![
                 scanned.clone(),
                 planned.clone(),
-                Event::Resumed { bytes: 1 << 30 },
+                Event::Resumed { path: RelPath::root(), bytes: 1 << 30 },
                 Event::Moved { bytes: 1 << 29 },
                 placed,
                 Event::Verified { bytes: 1 << 20 },
@@ -315,15 +332,31 @@ mod tests {
         check(
             vec![planned, lost],
             5.0,
-            [
-                "connection lost, next try in 2.5s: no\\x1banswer",
-                "0 of 4,567 files, 0 here and 0 there looked at",
-            ],
+            ["connection lost, next try in 2.5s: no\\x1banswer", "0 here and 0 there looked at"],
         );
         check(
             vec![Event::Planned { files: 1, bytes: 0 }],
             0.0,
             ["[####################] 100%  0 B of 0 B", "0 of 1 file, 0 here and 0 there looked at"],
+        );
+    }
+
+    #[test]
+    fn what_is_planned_again_after_a_cut_counts_once() {
+        let path = RelPath::root;
+        let lost = Event::Reconnecting { reason: "no answer".into(), delay_millis: 500 };
+        check(
+            vec![
+                Event::Planned { files: 2, bytes: 3 << 20 },
+                Event::Moved { bytes: 2 << 20 },
+                Event::Placed { path: path(), bytes: 1 << 20 },
+                lost,
+                Event::Planned { files: 1, bytes: 2 << 20 },
+                Event::Resumed { path: path(), bytes: 1 << 19 },
+                Event::Moved { bytes: 3 << 18 },
+            ],
+            0.0,
+            ["[###############-----]  75%  2.2 MiB of 3.0 MiB", "1 of 2 files, 0 here and 0 there looked at"],
         );
     }
 

@@ -87,6 +87,9 @@ impl Tally {
         let brought = *inner.brought.entry(path.clone()).and_modify(|b| *b = (*b).min(kept)).or_insert(kept);
         drop(inner);
         tracing::debug!(%path, kept, brought, "begins");
+        if kept > 0 {
+            self.tell(Event::Resumed { path: path.clone(), bytes: kept });
+        }
     }
 
     /// A large file is complete: what was brought did not have to cross again.
@@ -94,7 +97,6 @@ impl Tally {
         let bytes = self.lock().brought.remove(path).unwrap_or_default();
         if bytes > 0 {
             self.count(|c| c.bytes_resumed += bytes);
-            self.tell(Event::Resumed { bytes });
         }
     }
 
