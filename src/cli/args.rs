@@ -64,6 +64,8 @@ pub struct Global {
 /// One command each.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    /// Show the whole thing on this machine: a server, faults, recoveries; no setup
+    Demo(Demo),
     /// Bring a folder, or a file, to a server
     Push(Push),
     /// Bring a folder, or a file, from a server
@@ -316,7 +318,7 @@ pub struct Resume {
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Example:\n  highwater demo --keep ./highwater-demo")]
 pub struct Demo {
-    /// Work in this new folder and leave it there
+    /// Work in this folder, which is new or empty, and leave everything there
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 }

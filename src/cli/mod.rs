@@ -6,6 +6,7 @@
 pub mod account;
 pub mod args;
 mod config;
+mod demo;
 pub mod ends;
 mod journals;
 mod log;
@@ -106,6 +107,7 @@ fn start(args: Args, show: Show) -> Result<u8> {
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8> {
     match command {
+        Command::Demo(args) => demo::run(context, &args).await,
         Command::Push(args) => {
             one_round::run(context, Mode::Push, &args.source, &args.target, &args.round).await
         }

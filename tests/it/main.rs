@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod connect;
 mod damage;
+mod demo;
 mod dialect;
 mod filter;
 mod guards;

@@ -323,7 +323,7 @@ fn what_is_pure_stays_pure() {
 }
 
 /// From the words at the bottom to the commands on top. A module uses its own layer and those before it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &[
         "path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "error", "monitor",
         "outcome", "settle",
@@ -336,10 +336,12 @@ const LAYERS: [&[&str]; 10] = [
     &["report"],
     &["transfer"],
     &["job", "tell"],
+    &["demo"],
     &["cli"],
 ];
 
-/// Stands aside: our own SFTP server, built on what is below `plan`, and used by commands only.
+/// Stands aside: our own SFTP server, built on what is below `plan`, and used by commands and the
+/// demonstration only.
 const ASIDE: &str = "server";
 
 fn layer(module: &str) -> Option<usize> {
@@ -365,7 +367,7 @@ fn may_use(from: &str, to: &str) -> bool {
     match (from, to) {
         (ASIDE, ASIDE) => true,
         (ASIDE, to) => layer(to) < layer("plan"),
-        (from, ASIDE) => from == "cli",
+        (from, ASIDE) => ["cli", "demo"].contains(&from),
         (from, to) => layer(to) <= layer(from),
     }
 }
