@@ -94,7 +94,7 @@ pub async fn run<D: Dial>(spec: Spec, context: Context, dial: D) -> Outcome {
         Err(error) => return failed(spec.name, spec.mode, &error, started.elapsed()),
     };
     let round = Round::new(spec, context, dial, id, agent);
-    let result = round.attempts().await;
+    let result = Box::pin(round.attempts()).await; // a type of its own: what is below is deep enough
     round.end(result, started.elapsed()).await
 }
 
