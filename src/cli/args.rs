@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::config::model::Event;
 use crate::hash::Level;
-use crate::units::Rate;
+use crate::units::{Rate, parse_duration};
 
 /// The whole command line.
 #[derive(Debug, Clone, Parser)]
@@ -72,14 +73,29 @@ pub enum Command {
     Pull(Pull),
     /// Do one round of jobs of the config
     Run(Run),
+    /// Watch, schedule, keep going: does the rounds of all jobs until it is stopped
+    #[command(after_help = "Example:\n  highwater daemon --config ./config.yml")]
+    Daemon,
+    /// Have the daemon begin a round now
+    #[command(after_help = "Example:\n  highwater now nightly")]
+    Now(JobName),
+    /// Begin no more rounds of a job, and stop the one under way, until resume
+    #[command(after_help = "Example:\n  highwater pause nightly")]
+    Pause(JobName),
+    /// Wait until the daemon has nothing left to do for a job
+    Wait(Wait),
+    /// Have the daemon carry no more than so much per second, until it ends
+    Limit(LimitJob),
+    /// Have the daemon read its config again
+    #[command(after_help = "Example:\n  highwater reload")]
+    Reload,
     /// Show what a round would do, and why
     Plan(Plan),
     /// Show how every job stands: state, last success, next round, problems
-    #[command(after_help = "Example:\n  highwater status --json")]
-    Status,
+    Status(Status),
     /// Show rounds, their problems, and what is in the trash
     Log(Log),
-    /// Let a job go on that halted, and deletes that are held
+    /// Let a job go on that halted or was paused, and deletes that are held
     Resume(Resume),
     /// Check or show the config, or print its schema
     Config(Config),
@@ -288,6 +304,47 @@ pub struct Probe {
     /// Try things out with files of our own below .highwater in PATH, and remove them again
     #[arg(long)]
     pub write: bool,
+}
+
+/// `now JOB`, `pause JOB`
+#[derive(Debug, Clone, clap::Args)]
+pub struct JobName {
+    /// A job of the config
+    #[arg(value_name = "JOB")]
+    pub job: String,
+}
+
+/// `wait --job JOB`
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Example:\n  highwater wait --job nightly --timeout 60s")]
+pub struct Wait {
+    /// A job of the config
+    #[arg(long, value_name = "JOB")]
+    pub job: String,
+    /// For so long at most
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// `limit JOB [RATE]`
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  highwater limit nightly 2MiB/s\n  highwater limit nightly unlimited")]
+pub struct LimitJob {
+    /// A job of the config
+    #[arg(value_name = "JOB")]
+    pub job: String,
+    /// Such as 2MiB/s or unlimited [default: what the config says]
+    #[arg(value_name = "RATE")]
+    pub rate: Option<Rate>,
+}
+
+/// `status`
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:\n  highwater status --json\n  highwater status --watch")]
+pub struct Status {
+    /// Show it again every second, in place
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `log [JOB]`

@@ -10,6 +10,7 @@ use crate::id::JobId;
 use crate::journal::lock::Lock;
 use crate::journal::place::StateDir;
 use crate::journal::{Journal, Pin};
+use crate::outcome::Outcome;
 use crate::path::escape;
 use crate::remote::connect::{Endpoint, HostKeyRecord};
 use crate::report::history::{History, PastRound};
@@ -32,6 +33,9 @@ pub struct Depth {
     /// Whether their problems and the trash are read too; at most so many things in the trash.
     pub things: Option<usize>,
 }
+
+/// Among so many rounds one is looked for that ended just now.
+const RECENT_ROUNDS: usize = 100;
 
 /// The state folder that the flags and the environment name.
 pub fn state_dir(context: &Context) -> Result<StateDir> {
@@ -111,6 +115,17 @@ pub async fn pin(
     journal.close().await
 }
 
+/// What a round of a job of the config came to, as the journal has it.
+pub async fn outcome(state: &StateDir, job: &str, round: i64) -> Result<Outcome> {
+    let journal = Journal::open_to_read(&state.journal())?;
+    let gone = || Error::new(Kind::Journal, "find the round of", escape(job.as_bytes()));
+    let id = journal.find_job(job).await?.ok_or_else(gone)?;
+    let rows = journal.rounds(id, RECENT_ROUNDS).await?;
+    let row = rows.into_iter().find(|row| row.id.0 == round).ok_or_else(gone)?;
+    let lists = journal.problems(row.id).await?;
+    PastRound::new(job, row, lists).outcome.ok_or_else(gone)
+}
+
 async fn history(
     journal: &Journal,
     id: JobId,
@@ -131,7 +146,8 @@ async fn history(
         None => Default::default(),
     };
     let (state, last_success) = (journal.job_state(id).await?, journal.last_success(id).await?);
-    Ok(History { job, started, state, last_success, rounds, trash, things })
+    let backlog = journal.backlog(id).await?;
+    Ok(History { job, started, state, last_success, rounds, trash, things, backlog, live: None })
 }
 
 fn unknown_job(name: &str) -> Error {

@@ -5,7 +5,9 @@
 
 pub mod account;
 pub mod args;
+mod ask;
 mod config;
+mod daemon;
 mod demo;
 pub mod ends;
 mod journals;
@@ -18,6 +20,7 @@ mod preview;
 mod probe;
 mod reach;
 mod resume;
+mod rounds;
 mod run;
 mod serve;
 pub mod show;
@@ -39,7 +42,7 @@ use self::args::{Args, Command, Global, NotifyCommand, ServerCommand};
 use self::show::Show;
 use crate::error::{Error, Kind, Result};
 use crate::outcome::Mode;
-use crate::report::log::Verbosity;
+use crate::report::log::{Form, Verbosity};
 use crate::report::{self, document, progress};
 
 /// Threads for calls to the file system. More of them only wait for each other; a disk that is told to make
@@ -94,15 +97,34 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn start(args: Args, show: Show) -> Result<u8> {
     let bars = progress::bars(args.global.quiet);
-    let verbosity = Verbosity::of_flags(args.global.quiet, args.global.verbose);
+    let verbosity = verbosity(&args);
     let internal = |operation: &str| Error::new(Kind::Internal, operation, "");
-    report::log::start(verbosity, bars.clone()).map_err(|e| internal("start the log").because(e))?;
+    report::log::start(verbosity, form(&args), bars.clone())
+        .map_err(|e| internal("start the log").because(e))?;
     let context = Context { global: args.global, show, bars, stop: stop::listen()? };
     let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime = runtime.map_err(|e| internal("start the runtime").because(e))?;
     let result = runtime.block_on(dispatch(&context, args.command));
     runtime.shutdown_timeout(LAST_WORK);
     result
+}
+
+/// What a daemon does is in its log unless its flags say otherwise.
+fn verbosity(args: &Args) -> Verbosity {
+    let verbosity = Verbosity::of_flags(args.global.quiet, args.global.verbose);
+    match args.command {
+        Command::Daemon if verbosity == Verbosity::Normal => Verbosity::Info,
+        _ => verbosity,
+    }
+}
+
+/// A daemon's log has times, unless whoever keeps it adds them (systemd.exec(5): `$JOURNAL_STREAM`).
+fn form(args: &Args) -> Form {
+    match args.command {
+        Command::Daemon if args.global.json => Form::Json,
+        Command::Daemon if std::env::var_os("JOURNAL_STREAM").is_none() => Form::WithTime,
+        _ => Form::Plain,
+    }
 }
 
 async fn dispatch(context: &Context, command: Command) -> Result<u8> {
@@ -115,8 +137,14 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
             one_round::run(context, Mode::Pull, &args.source, &args.target, &args.round).await
         }
         Command::Run(args) => run::run(context, &args).await,
+        Command::Daemon => daemon::run(context).await,
+        Command::Now(args) => ask::now(context, &args).await,
+        Command::Pause(args) => ask::pause(context, &args).await,
+        Command::Wait(args) => ask::wait(context, &args).await,
+        Command::Limit(args) => ask::limit(context, &args).await,
+        Command::Reload => ask::reload(context).await,
         Command::Plan(args) => plan::run(context, &args).await,
-        Command::Status => status::run(context).await,
+        Command::Status(args) => status::run(context, &args).await,
         Command::Log(args) => log::run(context, &args).await,
         Command::Resume(args) => resume::run(context, &args).await,
         Command::Config(args) => config::run(context, args.command),

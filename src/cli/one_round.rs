@@ -25,6 +25,7 @@ use crate::plan::guard::DeleteLimits;
 use crate::remote::connect::Endpoint;
 use crate::report::progress::Progress;
 use crate::report::summary::{Started, failed};
+use crate::transfer::throttle::Limit;
 
 /// How long what was deleted or displaced is kept.
 const TRASH: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -179,7 +180,7 @@ impl Pair<'_> {
             settle: SETTLE,
             durable: self.flags.durable.unwrap_or(true),
             level: self.flags.verify.unwrap_or(Level::Full),
-            rate: rate.map(std::num::NonZeroU64::get),
+            rate: Limit::new(rate.map(std::num::NonZeroU64::get)),
             retry_for: RETRY_FOR,
             accept_deletes: go_on.clone(),
             go_on,

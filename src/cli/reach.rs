@@ -30,6 +30,12 @@ struct Inner {
     journal: Option<Journal>,
     /// A connection that was made and not used yet.
     ready: Mutex<Option<Arc<Connection>>>,
+    /// Whether the far side of one round is kept for the next.
+    keeps: bool,
+    /// The far side of the round under way, if it is to be kept.
+    last: Mutex<Option<Arc<Far>>>,
+    /// The far side of a round that ended well.
+    rested: Mutex<Option<Arc<Far>>>,
     /// What is known of the server, by its identification.
     learned: Mutex<Option<(String, Arc<Abilities>)>>,
 }
@@ -40,9 +46,7 @@ impl Reach {
         let mut account = account;
         let pins = journals::pins(state, &account.endpoint).await?;
         account.trust.journal_pins = pins.into_iter().map(|pin| pin.fingerprint).collect();
-        let (state, ready, learned) = (state.clone(), Mutex::default(), Mutex::default());
-        let inner = Inner { account, state, root, alias: None, journal: None, ready, learned };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner::new(account, state.clone(), root))))
     }
 
     /// The same, for a round that keeps this journal.
@@ -56,10 +60,28 @@ impl Reach {
         self.become_of(folder, Some(Alias { here, there }), self.0.journal.clone())
     }
 
+    /// The same, for many rounds, one after the other: the connection of one is kept for the next from
+    /// [`rest`](Self::rest) on.
+    pub fn keeping(self) -> Self {
+        let mut inner = self.anew(self.0.root.clone());
+        inner.alias = self.0.alias.clone();
+        inner.journal = self.0.journal.clone();
+        Self(Arc::new(Inner { keeps: true, ..inner }))
+    }
+
+    /// A round ended well: the next one may go on over its connection.
+    pub fn rest(&self) {
+        *lock(&self.0.rested) = lock(&self.0.last).take();
+    }
+
     fn become_of(&self, root: RemoteRoot, alias: Option<Alias>, journal: Option<Journal>) -> Self {
-        let (account, state) = (self.0.account.clone(), self.0.state.clone());
-        let ready = Mutex::new(lock(&self.0.ready).take());
-        Self(Arc::new(Inner { account, state, root, alias, journal, ready, learned: Mutex::default() }))
+        Self(Arc::new(Inner { alias, journal, ..self.anew(root) }))
+    }
+
+    /// The same account and connection.
+    fn anew(&self, root: RemoteRoot) -> Inner {
+        let inner = Inner::new(self.0.account.clone(), self.0.state.clone(), root);
+        Inner { ready: Mutex::new(lock(&self.0.ready).take()), ..inner }
     }
 
     /// Connects and looks at the root, following links. `None`: there is nothing.
@@ -118,12 +140,40 @@ impl Dial for Reach {
     type Far = Far;
 
     async fn dial(&self) -> Result<Arc<Far>> {
+        // What failed has to be gone before its successor comes.
+        drop(lock(&self.0.last).take());
+        let rested = lock(&self.0.rested).take();
+        if let Some(far) = rested.filter(|far| !far.connection().is_lost()) {
+            *lock(&self.0.last) = Some(far.clone());
+            return Ok(far);
+        }
         let connection = self.connection().await?;
         let ident = connection.server().ident.clone();
         let remembered = self.remembered(&ident).await;
         let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
         *lock(&self.0.learned) = Some((ident, far.abilities()));
-        Ok(Arc::new(far))
+        let far = Arc::new(far);
+        if self.0.keeps {
+            *lock(&self.0.last) = Some(far.clone());
+        }
+        Ok(far)
+    }
+}
+
+impl Inner {
+    fn new(account: Account, state: StateDir, root: RemoteRoot) -> Self {
+        Self {
+            account,
+            state,
+            root,
+            alias: None,
+            journal: None,
+            ready: Mutex::default(),
+            keeps: false,
+            last: Mutex::default(),
+            rested: Mutex::default(),
+            learned: Mutex::default(),
+        }
     }
 }
 

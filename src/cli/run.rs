@@ -2,16 +2,18 @@
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
 use super::account::{self, Surroundings};
 use super::args::Run;
 use super::reach::Reach;
-use super::{Context, config, journals, work};
+use super::{Context, ask, config, journals, work};
 use crate::clock::{Clock, SystemClock};
 use crate::config::model::{Bandwidth, Config, Job};
+use crate::daemon::control::client::Client;
+use crate::daemon::control::protocol::{Ask, Told};
 use crate::error::{Error, Kind, Result};
 use crate::job::Spec;
 use crate::journal::Journal;
@@ -23,6 +25,7 @@ use crate::plan::guard::DeleteLimits;
 use crate::report::progress::Progress;
 use crate::report::summary::{Started, exit_code, failed};
 use crate::timetable::Timetable;
+use crate::transfer::throttle::Limit;
 
 /// Runs the jobs and tells what came of each.
 pub async fn run(context: &Context, args: &Run) -> Result<u8> {
@@ -36,6 +39,9 @@ pub async fn run(context: &Context, args: &Run) -> Result<u8> {
     let jobs = chosen(&config, &args.jobs)?;
     let state = journals::state_dir(context)?;
     state.create()?;
+    if let Some(client) = ask::daemon(&state).await? {
+        return by_daemon(context, client, &jobs, &state).await;
+    }
     let _lock = Lock::take(&state.lock(), "run", &SystemClock)?;
     let journal = work::open_journal(context, &state)?;
     let mut outcomes = Vec::new();
@@ -46,6 +52,26 @@ pub async fn run(context: &Context, args: &Run) -> Result<u8> {
         }
     }
     work::close(context, &journal).await;
+    context.show.rounds(&outcomes, Started::AsJob)?;
+    Ok(exit_code(&outcomes))
+}
+
+/// Has the daemon do it, which holds the lock, and tells what came of each.
+async fn by_daemon(context: &Context, mut client: Client, jobs: &[&Job], state: &StateDir) -> Result<u8> {
+    let mut outcomes = Vec::new();
+    for job in jobs {
+        let asked = context.unless_stopped(client.ask(&Ask::Run { job: job.name.clone() })).await;
+        let outcome = match asked {
+            Ok(Told::Ended { round: Some(round) }) => journals::outcome(state, &job.name, round).await?,
+            Ok(_) => return Err(ask::strange()),
+            Err(error) if error.kind() == Kind::Usage => return Err(error),
+            Err(error) => failed(job.name.clone(), job.mode, &error, Duration::ZERO),
+        };
+        outcomes.push(outcome);
+        if *context.stop.borrow() {
+            break;
+        }
+    }
     context.show.rounds(&outcomes, Started::AsJob)?;
     Ok(exit_code(&outcomes))
 }
@@ -112,10 +138,11 @@ pub async fn prepare(
     let account = account::of_server(server, &Surroundings::of_process())?;
     let shown = account.endpoint.to_string();
     let reach = Reach::new(state, account, job.remote.clone()).await?.with_journal(journal);
-    Ok((spec(job, shown), reach))
+    Ok((spec(job, shown, Limit::new(rate_now(&job.bandwidth))), reach))
 }
 
-fn spec(job: &Job, server: String) -> Spec {
+/// What a round of a job is to do, as the config says it.
+pub fn spec(job: &Job, server: String, limit: Limit) -> Spec {
     Spec {
         name: job.name.clone(),
         mode: job.mode,
@@ -134,7 +161,7 @@ fn spec(job: &Job, server: String) -> Spec {
         settle: job.settle,
         durable: job.durable,
         level: job.verify,
-        rate: rate_now(&job.bandwidth),
+        rate: limit,
         retry_for: job.retry_for,
         go_on: format!("highwater resume {}", job.name),
         accept_deletes: format!("highwater resume {} --accept-deletes", job.name),

@@ -49,6 +49,18 @@ impl Show {
         if self.json { self.document(document) } else { self.text(&text()) }
     }
 
+    /// What was asked for, over the `before` lines that were shown last. Returns how many lines it has now.
+    /// Where there is no terminal nothing is taken back.
+    pub fn in_place(&self, text: &str, before: usize) -> Result<usize> {
+        let text = harmless(text);
+        let back = match before > 0 && io::stdout().is_terminal() {
+            true => format!("\x1b[{before}F\x1b[J"), // to the first of them, and clear what follows (ECMA-48)
+            false => String::new(),
+        };
+        to_stdout(&(back + &text))?;
+        Ok(text.lines().count())
+    }
+
     /// What rounds came to. `--quiet` leaves out those that ended well.
     pub fn rounds(&self, outcomes: &[Outcome], started: Started) -> Result<()> {
         if self.json {
@@ -92,21 +104,8 @@ impl Show {
 
 /// Help, the version, or what is wrong with the command line; with the exit code for it.
 pub fn usage(error: &clap::Error) -> u8 {
-    if let Some(name) = later(error) {
-        to_stderr(&format!("highwater: {name} is not in this version"));
-        return 2;
-    }
     let _ = error.print(); // help that nobody reads is no error
     if error.use_stderr() { 2 } else { 0 }
-}
-
-/// Commands that people may have read about, and that are still to come.
-fn later(error: &clap::Error) -> Option<&str> {
-    use clap::error::{ContextKind, ContextValue};
-    match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(name)) if ["daemon", "now", "pause"].contains(&name.as_str()) => Some(name),
-        _ => None,
-    }
 }
 
 fn to_stdout(text: &str) -> Result<()> {

@@ -1,10 +1,12 @@
-//! SIGINT and SIGTERM: the first asks for a graceful end, the second ends at once.
+//! SIGINT and SIGTERM: the first asks for a graceful end, the second ends at once. For the daemon also SIGHUP
+//! and SIGUSR1.
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use crate::daemon::Signal;
 use crate::error::{Error, Result};
 
 /// Exit code of a program that was told to stop.
@@ -28,4 +30,26 @@ pub fn listen() -> Result<watch::Receiver<bool>> {
         })
         .map_err(error)?;
     Ok(asked)
+}
+
+/// Signals that wait to be heard; more of them say no more.
+const MOST_WAITING: usize = 4;
+
+/// Listens for SIGHUP and SIGUSR1, for the rest of the process.
+pub fn listen_beside() -> Result<mpsc::Receiver<Signal>> {
+    let error = |e| Error::io("listen for signals", "", e);
+    let (told, heard) = mpsc::channel(MOST_WAITING);
+    let mut signals = Signals::new([SIGHUP, SIGUSR1]).map_err(error)?;
+    let thread = std::thread::Builder::new().name("more signals".into());
+    thread
+        .spawn(move || {
+            for signal in signals.forever() {
+                let signal = if signal == SIGHUP { Signal::Reload } else { Signal::Report };
+                if let Err(error) = told.try_send(signal) {
+                    tracing::debug!("a signal is passed over: {error}");
+                }
+            }
+        })
+        .map_err(error)?;
+    Ok(heard)
 }

@@ -151,7 +151,7 @@ impl fmt::Display for Fingerprint {
 }
 
 /// A named task.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Its name: letters, digits, `-`, `_` and `.`.
     pub name: String,

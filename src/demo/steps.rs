@@ -419,7 +419,7 @@ impl<D> Job<D> {
             settle: Duration::from_secs(2),
             durable: true,
             level: Level::Full,
-            rate: None,
+            rate: crate::transfer::throttle::Limit::new(None),
             retry_for: RETRY_FOR,
             go_on: "highwater demo".into(),
             accept_deletes: "highwater demo".into(),

@@ -346,7 +346,7 @@ impl<D: Dial> Round<D> {
             settle: self.spec.settle,
             agent: self.agent.clone(),
             trash: self.spec.trash.map(|_| self.trash_name()),
-            rate: self.spec.rate,
+            rate: self.spec.rate.clone(),
             rules,
             stop: self.context.stop.clone(),
         }

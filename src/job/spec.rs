@@ -8,6 +8,7 @@ use crate::outcome::Mode;
 use crate::path::{LocalRoot, RelPath, RemoteRoot};
 use crate::plan::guard::DeleteLimits;
 use crate::settle::Quiet;
+use crate::transfer::throttle::Limit;
 
 /// What one round is to do.
 #[derive(Debug, Clone)]
@@ -47,8 +48,8 @@ pub struct Spec {
     pub durable: bool,
     /// How contents are proved.
     pub level: Level,
-    /// Content per second over the wire, in bytes; `None`: no limit.
-    pub rate: Option<u64>,
+    /// Content per second over the wire; may change while the round runs.
+    pub rate: Limit,
     /// How long a lost connection is tried again.
     pub retry_for: Duration,
     /// How a person says that the roots are meant as they are.

@@ -40,6 +40,19 @@ pub struct JobState {
     pub accept_deletes: bool,
 }
 
+impl JobState {
+    /// A person says go on, after a halt or a pause. The roots are looked at as if for the first time: who says go on
+    /// after a halt accepts those that are there.
+    pub fn go_on(&mut self, accept_deletes: bool) {
+        if self.halted.take().is_some() {
+            self.near_root = None;
+            self.far_root = None;
+        }
+        self.paused = false;
+        self.accept_deletes |= accept_deletes;
+    }
+}
+
 const GET: &str = include_str!("sql/job_get.sql");
 const SET: &str = include_str!("sql/job_set.sql");
 
@@ -188,6 +201,19 @@ mod tests {
             assert_eq!(journal.job_state(job).await.unwrap(), state);
         }
         assert_eq!(journal.job_state(other).await.unwrap(), JobState::default());
+    }
+
+    #[test]
+    fn a_root_is_forgotten_only_where_it_halted_the_job() {
+        let root = Some(RootIdentity { device: 1, inode: 2 });
+        let check = |halted: Option<&str>, accept, expected: Option<RootIdentity>| {
+            let mut state =
+                JobState { near_root: root, halted: halted.map(str::to_owned), ..JobState::default() };
+            state.go_on(accept);
+            assert_eq!((state.near_root, state.halted, state.accept_deletes), (expected, None, accept));
+        };
+        check(None, true, root);
+        check(Some("root replaced"), false, None);
     }
 
     #[tokio::test]

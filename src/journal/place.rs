@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/journal.db             the journal of the config's jobs, with -wal and -shm while it is open
 //! <state>/daemon.lock            held by the daemon
+//! <state>/control.sock           where the daemon is talked to
 //! <state>/pairs/<hash>/          the same for one-round commands without a config, per pair of ends
 //! ```
 
@@ -68,6 +69,11 @@ impl StateDir {
     /// The lock that the daemon, or whoever else runs the config's jobs, holds.
     pub fn lock(&self) -> PathBuf {
         self.0.join("daemon.lock")
+    }
+
+    /// Where the daemon listens.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
     }
 
     /// The state of one-round commands between these two ends, whatever their flags.

@@ -49,17 +49,29 @@ impl Verbosity {
     }
 }
 
+/// What a line of the log looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Level and text.
+    Plain,
+    /// With the time before it.
+    WithTime,
+    /// A JSON object.
+    Json,
+}
+
 /// Starts logging for the whole process, above the progress lines in `bars`. Errors if something logs
 /// already.
-pub fn start(verbosity: Verbosity, bars: MultiProgress) -> Result<(), TryInitError> {
+pub fn start(verbosity: Verbosity, form: Form, bars: MultiProgress) -> Result<(), TryInitError> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(verbosity.directives()))
         .with_ansi(false)
         .with_target(verbosity > Verbosity::Info)
         .with_writer(Above(bars));
-    match verbosity > Verbosity::Info {
-        true => log.finish().try_init(),
-        false => log.without_time().finish().try_init(),
+    match form {
+        Form::Json => log.json().finish().try_init(),
+        Form::Plain if verbosity <= Verbosity::Info => log.without_time().finish().try_init(),
+        Form::Plain | Form::WithTime => log.finish().try_init(),
     }
 }
 

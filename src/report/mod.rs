@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod history;
+pub mod live;
 pub mod log;
 pub mod moment;
 pub mod probe;

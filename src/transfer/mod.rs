@@ -45,7 +45,7 @@ use gates::Gates;
 use record::Record;
 use staging::Staging;
 use tally::Tally;
-use throttle::Throttle;
+use throttle::{Limit, Throttle};
 use trash::Trash;
 use verify::Sampling;
 
@@ -73,8 +73,8 @@ pub struct Options {
     pub agent: Token,
     /// The name of this round's folder in the trash; `None`: nothing is kept.
     pub trash: Option<String>,
-    /// Content per second over the wire, in bytes; `None`: no limit.
-    pub rate: Option<u64>,
+    /// Content per second over the wire.
+    pub rate: Limit,
     /// The planner's rules, for what has to be reconsidered.
     pub rules: Rules,
     /// Turns true when the program shall stop.
@@ -138,7 +138,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let unsynced = if options.durable { record.unsynced_folders().await? } else { Vec::new() };
         let most = source.traits().open_files.min(target.traits().open_files).clamp(1, MOST_ACTIONS);
         let shared = Shared {
-            throttle: Throttle::new(options.rate),
+            throttle: Throttle::new(&options.rate),
             trash: Trash::new(options.trash.clone()),
             content: Semaphore::new(CONTENT_BYTES),
             gates: Gates::default(),

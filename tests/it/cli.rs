@@ -70,8 +70,6 @@ fn a_command_line_that_is_wrong_exits_with_2_and_prints_no_document() {
     };
     check(&[], "Usage: highwater");
     check(&["--json", "nonsense"], "nonsense");
-    check(&["daemon"], "highwater: daemon is not in this version");
-    check(&["pause", "nightly"], "highwater: pause is not in this version");
     check(&["status", "--nonsense"], "--nonsense");
     check(&["--json", "log", "nobody"], "highwater: cannot find the job \"nobody\": it never had a round");
     check(&["resume", "nobody"], "highwater status shows");
@@ -130,7 +128,8 @@ fn what_the_journal_knows_is_shown() {
 fn a_person_lets_a_job_go_on() {
     let state = state_with_a_round();
     let resumed = document(state.path(), &["resume", "nightly", "--accept-deletes", "--json"]);
-    let expected = json!({"version": 1, "job": "nightly", "was_halted": "root lost", "accept_deletes": true});
+    let expected = json!({"version": 1, "job": "nightly", "was_halted": "root lost",
+        "was_paused": false, "accept_deletes": true});
     assert_eq!(resumed, expected);
     let status = document(state.path(), &["status", "--json"]);
     let job = &status["jobs"][0];

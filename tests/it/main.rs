@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod connect;
+mod daemon;
 mod damage;
 mod demo;
 mod dialect;

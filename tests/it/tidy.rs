@@ -273,7 +273,7 @@ fn path_rs_alone_turns_names_into_text() {
 }
 
 /// Modules that decide and never do: no disk, no network, no database, no clock, no waiting.
-const PURE: [&str; 22] = [
+const PURE: [&str; 23] = [
     "src/path.rs",
     "src/entry.rs",
     "src/hash.rs",
@@ -287,6 +287,7 @@ const PURE: [&str; 22] = [
     "src/schedule/",
     "src/alarm.rs",
     "src/settle.rs",
+    "src/daemon/decide.rs",
     "src/error.rs",
     "src/monitor.rs",
     "src/outcome.rs",
@@ -336,7 +337,7 @@ const LAYERS: [&[&str]; 11] = [
     &["report"],
     &["transfer"],
     &["job", "tell"],
-    &["demo"],
+    &["daemon", "demo"],
     &["cli"],
 ];
 

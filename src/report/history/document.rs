@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{History, PastRound, state, why};
 use crate::journal::TrashRow;
 use crate::report::document::{JobDocument, path_fields};
+use crate::report::live::LiveJob;
 use crate::report::moment::rfc3339;
 
 /// The document of `highwater status`.
@@ -27,7 +28,9 @@ struct JobStatus<'a> {
     accept_deletes: bool,
     last_success: Option<String>,
     next_due: Option<String>,
+    backlog: u64,
     last_round: Option<LastRound<'a>>,
+    daemon: Option<&'a LiveJob>,
 }
 
 #[derive(Serialize)]
@@ -52,6 +55,8 @@ impl<'a> JobStatus<'a> {
             accept_deletes: history.state.accept_deletes,
             last_success: history.last_success.and_then(rfc3339),
             next_due: history.state.next_due.and_then(rfc3339),
+            backlog: history.backlog,
+            daemon: history.live.as_ref(),
             last_round: history.rounds.first().map(LastRound::of),
         }
     }
@@ -155,11 +160,12 @@ mod tests {
                 "started": "2026-03-01T02:15:00Z", "ended": "2026-03-01T02:16:12Z", "mode": "push",
                 "result": "held", "problems": 1, "held": 4, "seconds": 72.0, "message": null,
             },
+            "backlog": 3, "daemon": null,
         });
         let halted = json!({
             "job": "/srv -> web1:it's", "state": "halted", "halted": "the root was replaced",
             "paused": false, "accept_deletes": false, "last_success": null, "next_due": null,
-            "last_round": null,
+            "last_round": null, "backlog": 0, "daemon": null,
         });
         let histories = [sample::troubled(), sample::halted()];
         check(status_document(&histories), &json!({"version": 1, "jobs": [troubled, halted]}));

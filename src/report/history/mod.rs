@@ -6,6 +6,7 @@ mod text;
 pub use self::document::{log_document, status_document};
 pub use self::text::{Reader, log_text, status_text};
 
+use super::live::LiveJob;
 use super::summary::Started;
 use crate::entry::Time;
 use crate::journal::{JobState, Problems, RoundRow, TrashRow, TrashSum, Why};
@@ -28,6 +29,10 @@ pub struct History {
     pub trash: Vec<TrashSum>,
     /// The first things in the trash.
     pub things: Vec<TrashRow>,
+    /// How many paths changed that no round has settled yet.
+    pub backlog: u64,
+    /// What the daemon knows of it, if one runs.
+    pub live: Option<LiveJob>,
 }
 
 impl History {
@@ -41,6 +46,8 @@ impl History {
             rounds: Vec::new(),
             trash: Vec::new(),
             things: Vec::new(),
+            backlog: 0,
+            live: None,
         }
     }
 }
@@ -148,6 +155,8 @@ pub(super) mod sample {
             rounds: vec![held, round(START - 60, None, Counts::default(), Problems::default())],
             trash: vec![TrashSum { round: "r1".into(), newest: at, count: 30, bytes: 2048 }],
             things: vec![thing(b"old", Why::Deleted), thing(b"new", Why::Displaced)],
+            backlog: 3,
+            live: None,
         }
     }
 

@@ -53,8 +53,17 @@ fn notes(history: &History, reader: &Reader) -> Vec<String> {
         notes.extend(why.lines().map(str::to_owned));
         notes.push(format!("to go on: highwater resume {}", quoted(&history.job)));
     }
+    if history.state.paused {
+        notes.push(format!("to go on: highwater resume {}", quoted(&history.job)));
+    }
     if let Some(due) = history.state.next_due {
         notes.push(format!("next round due {}", in_zone(due, &reader.zone)));
+    }
+    if history.backlog > 0 {
+        notes.push(format!("{} to carry", count(history.backlog, "change")));
+    }
+    if let Some(live) = &history.live {
+        notes.extend(live.notes());
     }
     if history.state.accept_deletes {
         notes.push("deletes that are held go with the next round".into());
@@ -145,6 +154,7 @@ mod tests {
         let text = status_text(&[sample::troubled(), sample::halted()], &reader());
         let expected = [
             "nightly: held, last success 2026-02-28 02:15:00 (1d 2h ago)",
+            "  3 changes to carry",
             "  deletes that are held go with the next round",
             "  last round 2026-03-01 02:15:00 (2h 5m ago): 1 problem, 4 held, highwater log nightly",
             "/srv -> web1:it's: halted, last success never",

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "what one feature's tests leave unused, another's need")]
 
 pub mod account;
+pub mod daemon;
 pub mod hostile;
 pub mod pair;
 pub mod program;

@@ -237,7 +237,8 @@ impl Rig {
         assert_eq!(ran.code, 0, "{ran:?}");
     }
 
-    fn with_config(&self, args: &[&str]) -> Command {
+    /// The program with these arguments and the config.
+    pub fn with_config(&self, args: &[&str]) -> Command {
         let mut command = self.program(["--config".into(), OsString::from(self.file("config.yml"))]);
         command.args(args);
         command

@@ -1,0 +1,120 @@
+//! Rounds as the daemon has them made: by the config's accounts, over connections that are kept for a while.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::account::{self, Surroundings};
+use super::reach::Reach;
+use super::{Context, config, run};
+use crate::clock::{SystemClock, SystemRandom};
+use crate::config::ConfigErrors;
+use crate::config::model::Config;
+use crate::daemon::{Order, Works};
+use crate::error::Result;
+use crate::job::{self, Spec};
+use crate::journal::place::StateDir;
+use crate::outcome::{Ending, Outcome};
+use crate::report::summary::failed;
+
+/// How long a connection is kept for the next round, which then begins without a login.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// Makes rounds for the daemon.
+pub struct Rounds {
+    context: Context,
+    state: StateDir,
+    /// The ways to servers that no round uses right now, by job.
+    idle: Arc<Mutex<HashMap<String, Idle>>>,
+    /// Numbers the times that a way was put there.
+    times: AtomicU64,
+}
+
+/// A way to a server, with its connection.
+struct Idle {
+    way: Way,
+    time: u64,
+}
+
+/// A way to a server and how the server is shown.
+struct Way {
+    reach: Reach,
+    shown: String,
+}
+
+impl Rounds {
+    /// Rounds with the journal in `state`.
+    pub fn new(context: &Context, state: &StateDir) -> Self {
+        Self { context: context.clone(), state: state.clone(), idle: Arc::default(), times: 0.into() }
+    }
+
+    async fn way(&self, order: &Order) -> Result<Way> {
+        let job = &order.task.job;
+        if let Some(idle) = lock(&self.idle).remove(&job.name) {
+            return Ok(idle.way);
+        }
+        // Nobody sits before a daemon who could be asked for a password.
+        let around = Surroundings { prompt: None, ..Surroundings::of_process() };
+        let account = account::of_server(&order.task.server, &around)?;
+        let shown = account.endpoint.to_string();
+        let reach = Reach::new(&self.state, account, job.remote.clone()).await?;
+        Ok(Way { reach: reach.with_journal(&order.journal).keeping(), shown })
+    }
+
+    /// Keeps the way for the next round. After a failure the next one begins anew, with secrets and host
+    /// keys as they are then.
+    fn keep(&self, job: &str, way: Way) {
+        way.reach.rest();
+        let time = self.times.fetch_add(1, Ordering::Relaxed);
+        lock(&self.idle).insert(job.to_owned(), Idle { way, time });
+        let (idle, job) = (self.idle.clone(), job.to_owned());
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT_FOR).await;
+            let mut idle = lock(&idle);
+            if idle.get(&job).is_some_and(|kept| kept.time == time) {
+                idle.remove(&job);
+            }
+        });
+    }
+}
+
+impl Works for Rounds {
+    fn load(&self) -> std::result::Result<Config, ConfigErrors> {
+        config::load(&self.context).map(|loaded| loaded.config)
+    }
+
+    async fn round(&self, order: Order) -> Outcome {
+        let started = Instant::now();
+        let (task, journal) = (order.task.clone(), order.journal.clone());
+        let way = match self.way(&order).await {
+            Ok(way) => way,
+            Err(error) => return failed(&task.job.name, task.job.mode, &error, started.elapsed()),
+        };
+        let spec = run::spec(&task.job, way.shown.clone(), order.limit);
+        let with = job::Context {
+            journal: order.journal,
+            job: order.id,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom),
+            monitor: order.monitor,
+            stop: order.stop,
+        };
+        let outcome = job::run(Spec { changes: order.changes, ..spec }, with, way.reach.clone()).await;
+        if let Err(error) = way.reach.keep_learned(&journal).await {
+            tracing::warn!("{error}: {}", error.reason());
+        }
+        if matches!(outcome.ending, Ending::Ok | Ending::Problems | Ending::Held) {
+            self.keep(&task.job.name, way);
+        }
+        outcome
+    }
+
+    fn forget(&self, job: &str) {
+        lock(&self.idle).remove(job);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

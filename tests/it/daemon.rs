@@ -1,0 +1,270 @@
+//! The daemon against a real OpenSSH server: schedules, stops, crashes, changes of its config.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::daemon::Daemon;
+use crate::support::rig::{Ran, Rig, Way, read, wait_until, write};
+
+/// A rig with the job `j`, which is pushed as these lines say.
+fn rig(more: &str) -> Rig {
+    let rig = Rig::openssh();
+    rig.configure(Way::Push, more);
+    rig
+}
+
+#[test]
+fn rounds_begin_by_the_schedule_until_the_daemon_is_told_to_stop() {
+    let rig = rig("schedule: {every: 1s}");
+    write(&rig.near(), &[("a", "one")]);
+    let mut daemon = Daemon::start(&rig);
+    wait_until("send a", || read(&rig.far().join("a")).as_deref() == Some("one"));
+    write(&rig.near(), &[("a", "two!"), ("d/b", "three")]);
+    wait_until("send a and b", || {
+        let read = |path: &str| read(&rig.far().join(path));
+        read("a").as_deref() == Some("two!") && read("d/b").as_deref() == Some("three")
+    });
+    daemon.stop();
+    let ended = Ran::of(&mut rig.program(["status", "--json"])).json;
+    assert!(ended["jobs"][0]["last_success"].is_string(), "{ended}");
+    assert!(ended["jobs"][0]["next_due"].is_string(), "{ended}");
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_told_who_is_the_first() {
+    let rig = rig("schedule: {every: 1h}");
+    let mut first = Daemon::start(&rig);
+    let mut second = Daemon::launch(&rig);
+    let (status, _) = second.wait();
+    assert_eq!(status.code(), Some(2));
+    assert!(second.log().contains("(highwater daemon, since "), "{}", second.log());
+    first.stop();
+}
+
+#[test]
+fn what_was_cut_off_by_a_stop_goes_on_at_the_next_start() {
+    let rig = rig("schedule: {every: 1h}\nlimits: {bandwidth: 2MiB/s}");
+    fs::write(rig.near().join("large"), vec![7u8; 12 << 20]).unwrap();
+    let mut daemon = Daemon::start(&rig);
+    let staged = rig.far().join(".highwater/stage");
+    let size = || {
+        let agents = fs::read_dir(&staged).into_iter().flatten().flatten();
+        let files = agents.flat_map(|agent| fs::read_dir(agent.path()).into_iter().flatten().flatten());
+        files.map(|file| file.metadata().map_or(0, |m| m.len())).max().unwrap_or(0)
+    };
+    wait_until("send a part", || size() > 3 << 20);
+    daemon.stop();
+    assert_eq!(read(&rig.far().join("large")), None);
+    rig.configure(Way::Push, "schedule: {every: 1h}");
+    let mut daemon = Daemon::start(&rig);
+    wait_until("send the rest", || rig.far().join("large").exists());
+    daemon.wait_for("nightly: sent 1 file".replace("nightly", "j").as_str());
+    daemon.stop();
+    let log = Ran::of(&mut rig.program(["log", "j", "--json"])).json;
+    let resumed = log["jobs"][0]["rounds"][0]["bytes_resumed"].as_u64().unwrap();
+    assert!(resumed >= 2 << 20, "{log:#}");
+    assert_eq!(fs::read(rig.far().join("large")).unwrap(), vec![7u8; 12 << 20]);
+}
+
+#[test]
+fn a_daemon_that_was_killed_goes_on_at_the_next_start() {
+    let rig = rig("schedule: {every: 1h}");
+    (0..300).for_each(|i| write(&rig.near(), &[(&format!("{i}"), "x")]));
+    let mut daemon = Daemon::start(&rig);
+    daemon.wait_for("a round begins");
+    daemon.signal(Signal::KILL);
+    daemon.wait();
+    write(&rig.near(), &[("later", "y")]);
+    let mut daemon = Daemon::start(&rig);
+    wait_until("send all", || {
+        rig.far().join("later").exists() && crate::support::rig::files_in(&rig.far()) == 301
+    });
+    daemon.stop();
+}
+
+#[test]
+fn a_changed_config_is_taken_and_a_broken_one_is_not() {
+    let rig = rig("schedule: {every: 1h}");
+    let mut daemon = Daemon::start(&rig);
+    fs::write(rig.file("config.yml"), "version: 1\njobs: {j: {mode: push, locale: /x}}\n").unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("the old one stays in force");
+    assert!(daemon.log().contains("locale"), "{}", daemon.log());
+    write(&rig.near(), &[("a", "one")]);
+    rig.configure(Way::Push, "schedule: {every: 1s}");
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("0 stayed, 1 ended, 1 began");
+    wait_until("send a", || rig.far().join("a").exists());
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("1 stayed, 0 ended, 0 began");
+    daemon.signal(Signal::USR1);
+    daemon.wait_for("next due");
+    daemon.stop();
+}
+
+#[test]
+fn rounds_that_follow_each_other_share_a_connection() {
+    let mut rig = rig("schedule: {every: 1s}");
+    let mut daemon = Daemon::start(&rig);
+    for i in 0..3 {
+        write(&rig.near(), &[(&format!("{i}"), "x")]);
+        wait_until("send a file", || rig.far().join(i.to_string()).exists());
+    }
+    daemon.stop();
+    assert_eq!(rig.sshd().logins(), 1);
+}
+
+#[test]
+fn a_second_signal_ends_the_daemon_at_once() {
+    let rig = rig("schedule: {every: 1h}\nlimits: {bandwidth: 100kB/s}");
+    fs::write(rig.near().join("large"), vec![7u8; 12 << 20]).unwrap();
+    let mut daemon = Daemon::start(&rig);
+    daemon.wait_for("a round begins");
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::INT);
+    let (status, took) = daemon.wait();
+    assert!(matches!(status.code(), Some(0 | 130)), "{status:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// One round an hour, so that whatever else begins one is what the test asked for.
+const SELDOM: &str = "schedule: {every: 1h}";
+
+/// What a command prints with `--json`, and its exit code.
+fn ask(rig: &Rig, args: &[&str]) -> (i32, serde_json::Value) {
+    let ran = Ran::of(rig.with_config(args).arg("--json"));
+    (ran.code, ran.json)
+}
+
+fn status(rig: &Rig) -> serde_json::Value {
+    let (code, json) = ask(rig, &["status"]);
+    assert_eq!(code, 0);
+    json["jobs"][0].clone()
+}
+
+#[test]
+fn a_round_of_the_daemon_is_told_like_one_of_a_command() {
+    let rig = rig(SELDOM);
+    let mut daemon = Daemon::start(&rig);
+    assert_eq!(ask(&rig, &["wait", "--job", "j", "--timeout", "20s"]).0, 0);
+    write(&rig.near(), &[("a", "one"), ("b", "two")]);
+    rig.run().ends("ok", 0).counts(&[("files_sent", 2)]);
+    rig.run().ends("ok", 0).counts(&[("files_sent", 0)]);
+    write(&rig.near(), &[("c", "three")]);
+    assert_eq!(ask(&rig, &["now", "j"]).0, 0);
+    assert_eq!(ask(&rig, &["wait", "--job", "j", "--timeout", "20s"]).0, 0);
+    assert_eq!(read(&rig.far().join("c")).as_deref(), Some("three"));
+    let (code, json) = ask(&rig, &["now", "k"]);
+    assert_eq!((code, json.is_null()), (2, true));
+    daemon.stop();
+    let (code, json) = ask(&rig, &["now", "j"]);
+    assert_eq!(code, 3, "{json}");
+    assert!(json["error"]["message"].as_str().unwrap().contains("none runs with this state folder"));
+}
+
+#[test]
+fn a_paused_job_stays_paused_over_a_restart_until_it_is_resumed() {
+    let rig = rig("schedule: {every: 1s}\nlimits: {bandwidth: 1MiB/s}");
+    fs::write(rig.near().join("large"), vec![7u8; 8 << 20]).unwrap();
+    let mut daemon = Daemon::start(&rig);
+    wait_until("begin", || status(&rig)["daemon"]["round"]["bytes"].as_u64() > Some(0));
+    assert_eq!(ask(&rig, &["pause", "j"]).0, 0);
+    daemon.wait_for("j: stopped (paused)");
+    assert_eq!(
+        (status(&rig)["state"].as_str(), status(&rig)["paused"].as_bool()),
+        (Some("paused"), Some(true))
+    );
+    assert_eq!(ask(&rig, &["run", "j"]).0, 2);
+    daemon.stop();
+    let mut daemon = Daemon::start(&rig);
+    wait_until("remember the pause", || status(&rig)["daemon"]["doing"] == "paused");
+    assert_eq!(ask(&rig, &["limit", "j", "unlimited"]).0, 0);
+    let (code, json) = ask(&rig, &["resume", "j"]);
+    assert_eq!((code, json["was_paused"].as_bool()), (0, Some(true)));
+    wait_until("send it", || rig.far().join("large").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_halted_job_stays_halted_until_a_person_says_go_on() {
+    let rig = rig(SELDOM);
+    write(&rig.near(), &[("a", "one"), ("b", "two")]);
+    let mut daemon = Daemon::start(&rig);
+    assert_eq!(ask(&rig, &["run", "j"]).0, 0);
+    fs::rename(rig.near(), rig.file("elsewhere")).unwrap();
+    rig.run().ends("halted", 4);
+    assert_eq!((status(&rig)["state"].as_str(), ask(&rig, &["now", "j"]).0), (Some("halted"), 4));
+    fs::rename(rig.file("elsewhere"), rig.near()).unwrap();
+    daemon.stop();
+    let mut daemon = Daemon::start(&rig);
+    wait_until("remember the halt", || status(&rig)["daemon"]["doing"] == "halted");
+    write(&rig.near(), &[("c", "three")]);
+    assert_eq!(ask(&rig, &["resume", "j"]).0, 0);
+    wait_until("go on", || rig.far().join("c").exists());
+    assert_eq!(ask(&rig, &["wait", "--job", "j", "--timeout", "20s"]).0, 0);
+    assert_eq!(status(&rig)["state"], "ok");
+    daemon.stop();
+}
+
+#[test]
+fn deletes_that_are_held_go_when_a_person_accepts_them() {
+    let rig = rig(&format!("{SELDOM}\ndelete: true\nguards: {{max_delete: {{count: 20, share: 100%}}}}"));
+    (0..40).for_each(|i| write(&rig.near(), &[(&format!("{i}"), "x")]));
+    write(&rig.near(), &[("stays", "x")]);
+    let mut daemon = Daemon::start(&rig);
+    rig.run().ends("ok", 0);
+    (0..40).for_each(|i| fs::remove_file(rig.near().join(i.to_string())).unwrap());
+    rig.run().ends("held", 4);
+    assert_eq!(status(&rig)["state"], "held");
+    rig.resume(&["--accept-deletes"]);
+    wait_until("delete them", || crate::support::rig::files_in(&rig.far()) == 1);
+    daemon.stop();
+}
+
+#[test]
+fn a_limit_holds_at_once_and_is_taken_back_at_once() {
+    let rig = rig(&format!("{SELDOM}\nlimits: {{bandwidth: 1kB/s}}"));
+    fs::write(rig.near().join("large"), vec![7u8; 4 << 20]).unwrap();
+    let mut daemon = Daemon::start(&rig);
+    wait_until("begin", || status(&rig)["daemon"]["doing"] == "running");
+    assert_eq!(status(&rig)["daemon"]["limit"], 1000);
+    let (code, _) = ask(&rig, &["wait", "--job", "j", "--timeout", "100ms"]);
+    assert_eq!(code, 1);
+    assert_eq!(ask(&rig, &["limit", "j", "100MiB/s"]).0, 0);
+    assert_eq!(ask(&rig, &["wait", "--job", "j", "--timeout", "20s"]).0, 0);
+    assert!(rig.far().join("large").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_server_that_was_down_is_found_again_and_nothing_is_forgotten() {
+    let mut rig = rig(SELDOM);
+    let mut daemon = Daemon::start(&rig);
+    rig.run().ends("ok", 0);
+    rig.sshd().stop();
+    write(&rig.near(), &[("a", "one")]);
+    let failed = ask(&rig, &["now", "j"]);
+    assert_eq!(failed.0, 0);
+    wait_until("fail", || status(&rig)["daemon"]["doing"] == "waiting-retry");
+    assert_eq!(status(&rig)["daemon"]["failures"], 1);
+    rig.sshd().start_again();
+    rig.run().ends("ok", 0).counts(&[("files_sent", 1)]);
+    assert_eq!(status(&rig)["daemon"]["failures"], 0);
+    daemon.stop();
+}
+
+#[test]
+fn a_reload_that_is_refused_says_why() {
+    let rig = rig(SELDOM);
+    let mut daemon = Daemon::start(&rig);
+    assert_eq!(ask(&rig, &["reload"]).0, 0);
+    fs::write(rig.file("config.yml"), "version: 1\njobs: [").unwrap();
+    let ran = Ran::of(&mut rig.with_config(&["reload"]));
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("The old one stays in force"), "{ran:?}");
+    assert!(rig.file("state/control.sock").exists());
+    daemon.stop();
+}
