@@ -13,6 +13,7 @@ mod requests;
 mod round;
 pub mod systemd;
 mod turns;
+mod voice;
 mod works;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use self::live::Live;
 use self::pulse::Jumps;
 use self::systemd::Manager;
 use self::turns::{Ears, Turns, Word};
+use self::voice::Voice;
 pub use self::works::{Order, Task, Works};
 use crate::clock::{Clock, Random};
 use crate::config::model::Config;
@@ -82,6 +84,7 @@ struct Shared<W> {
     journal: Journal,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    voice: Voice,
     began: Instant,
 }
 
@@ -107,7 +110,8 @@ pub async fn run<W: Works>(setup: Setup<W>) -> Result<()> {
     let listening = listen(&socket, ask)?;
     let jumps = watch::Sender::new(Jumps::default());
     let pulse = tokio::spawn(pulse::watch_clock(clock.clone(), jumps.clone()));
-    let shared = Arc::new(Shared { works, journal, clock, random, began: Instant::now() });
+    let voice = Voice::new(&config, &journal, &random).await?;
+    let shared = Arc::new(Shared { works, journal, clock, random, voice, began: Instant::now() });
     let mut daemon = Daemon { shared, jumps, manager, jobs: BTreeMap::new(), tasks: JoinSet::new() };
     daemon.take(&config).await;
     daemon.manager.ready(&count(daemon.jobs.len() as u64, "job"));
@@ -116,6 +120,11 @@ pub async fn run<W: Works>(setup: Setup<W>) -> Result<()> {
     daemon.manager.stopping();
     daemon.end().await;
     drop(listening);
+    let shared = daemon.shared.clone();
+    drop(daemon);
+    if let Some(shared) = Arc::into_inner(shared) {
+        shared.voice.close().await;
+    }
     pulse.abort();
     tracing::info!("ended");
     result
@@ -136,6 +145,7 @@ impl<W: Works> Daemon<W> {
         mut signals: mpsc::Receiver<Signal>,
         mut asked: mpsc::Receiver<Asked>,
     ) -> Result<()> {
+        let mut look = self.shared.voice.look(self.shared.clock.now()).await?;
         let mut alive = tokio::time::interval(self.manager.watchdog().unwrap_or(Duration::from_secs(3_600)));
         loop {
             tokio::select! {
@@ -151,7 +161,10 @@ impl<W: Works> Daemon<W> {
                     Err(broken) => self.start_again(broken.id()).await,
                 },
                 _ = alive.tick() => self.manager.alive(),
+                // Asked for anew each time something happens: that may have changed when to look.
+                () = tokio::time::sleep(look) => {}
             }
+            look = self.shared.voice.look(self.shared.clock.now()).await?;
         }
     }
 
@@ -178,6 +191,7 @@ impl<W: Works> Daemon<W> {
                 return Err(error);
             }
         };
+        self.shared.voice.change(&config);
         let changed = self.take(&config).await;
         let told = format!("{} in the config, {changed}", count(self.jobs.len() as u64, "job"));
         tracing::info!("reloaded: {told}");

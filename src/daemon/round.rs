@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
+use super::Shared;
 use super::turns::{Cut, Heard, Owed, Turns};
 use super::works::{Order, Works};
 use crate::calendar::since;
@@ -13,7 +14,8 @@ use crate::entry::Time;
 use crate::error::{Error, Kind, Result};
 use crate::id::RoundId;
 use crate::outcome::{Ending, Outcome};
-use crate::report::summary::failed;
+use crate::report::summary::{failed, what};
+use crate::tell::{Notice, Round, hooks};
 
 /// How long a round that shall stop may take to leave things in order. Less than the ten seconds within
 /// which the daemon ends.
@@ -54,7 +56,8 @@ impl<W: Works> Turns<W> {
     pub(super) async fn turn(&mut self, whole: bool) -> Result<()> {
         let owed = self.take_up(whole);
         let before = self.last_round().await?;
-        let started = std::time::Instant::now();
+        let (started, started_at) = (std::time::Instant::now(), self.now());
+        self.shared.voice.started(&self.task.job.name, started_at);
         self.live.begin();
         let mut under = self.begin(&owed);
         let joined = self.watch_over(&mut under).await;
@@ -69,7 +72,8 @@ impl<W: Works> Turns<W> {
                 self.wants.whole |= self.changes.is_empty();
             }
             None => {
-                tell(&outcome);
+                log(&outcome);
+                self.shared.voice.ended(&outcome, started_at, self.now()).await?;
                 self.learn(&outcome, owed);
             }
         }
@@ -95,7 +99,7 @@ impl<W: Works> Turns<W> {
             stop: stopped,
         };
         let shared = self.shared.clone();
-        let work = tokio::spawn(async move { shared.works.round(order).await });
+        let work = tokio::spawn(async move { with_hooks(&shared, order).await });
         Under { work, stop, cut: None, give_up: None }
     }
 
@@ -182,13 +186,41 @@ impl Cut {
     }
 }
 
+/// A round with the commands around it. If one before it fails there is none, and that is a failure.
+async fn with_hooks<W: Works>(shared: &Shared<W>, order: Order) -> Outcome {
+    let (task, mut stop) = (order.task.clone(), order.stop.clone());
+    let (job, started) = (&task.job, shared.clock.now());
+    let begun = std::time::Instant::now();
+    let facts = Notice::start(&job.name, started);
+    let before = tokio::select! {
+        before = hooks::before(&job.hooks, &facts) => before,
+        _ = stop.wait_for(|stop| *stop) => Err(stopped()),
+    };
+    let outcome = match before {
+        Ok(()) => shared.works.round(order).await,
+        Err(error) => failed(&job.name, job.mode, &error, begun.elapsed()),
+    };
+    if *stop.borrow() && is_unfinished(&outcome) {
+        return outcome; // it goes on later
+    }
+    let facts = Notice::ended(Round::new(&outcome, started, shared.clock.now()));
+    for error in hooks::after(&job.hooks, &facts).await {
+        tracing::warn!("{}: {}", job.name, what(&error));
+    }
+    outcome
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Interrupted, "begin", "the round").detail("it was stopped")
+}
+
 /// Whether a round that was stopped came to less than its end.
 fn is_unfinished(outcome: &Outcome) -> bool {
     outcome.ending == Ending::Failed
 }
 
 /// Tells the log how a round ended: a line for each thing that a person may have to know.
-fn tell(outcome: &Outcome) {
+fn log(outcome: &Outcome) {
     let text = crate::report::summary::text(outcome, crate::report::summary::Started::AsJob);
     for line in text.lines() {
         match outcome.ending {

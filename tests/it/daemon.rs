@@ -268,3 +268,68 @@ fn a_reload_that_is_refused_says_why() {
     assert!(rig.file("state/control.sock").exists());
     daemon.stop();
 }
+
+/// A rig with hooks and a target that write what they hear into files of the rig.
+fn telling(more: &str) -> Rig {
+    let rig = rig("");
+    let script = "#!/bin/sh\nprintf '%s %s %s\\n' \"$1\" \"$HIGHWATER_EVENT\" \"$HIGHWATER_RESULT\" >> \"$0.heard\"\n\
+                  test ! -e \"$0.$1.fails\"\n";
+    let path = rig.file("hear");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let hear = path.display();
+    let hooks = format!(
+        "before: [[{hear}, before]], after_success: [[{hear}, after]], after_failure: [[{hear}, sorry]]"
+    );
+    rig.configure(Way::Push, &format!("hooks: {{{hooks}}}\nnotify: [ops]\n{more}"));
+    let config = fs::read_to_string(rig.file("config.yml")).unwrap();
+    let target = format!("notify: {{ops: {{command: [{hear}, told], on: [failure, recovered, late]}}}}\n");
+    fs::write(rig.file("config.yml"), config + &target).unwrap();
+    rig
+}
+
+fn heard(rig: &Rig) -> Vec<String> {
+    let text = read(&rig.file("hear.heard")).unwrap_or_default();
+    text.lines().map(|line| line.trim_end().to_owned()).collect()
+}
+
+fn wait_to_hear(rig: &Rig, line: &str) {
+    wait_until(line, || heard(rig).iter().any(|heard| heard == line));
+}
+
+#[test]
+fn hooks_run_around_a_round_and_one_that_fails_before_it_is_a_failure() {
+    let rig = telling(SELDOM);
+    write(&rig.near(), &[("a", "one")]);
+    let mut daemon = Daemon::start(&rig);
+    wait_to_hear(&rig, "after success ok");
+    assert_eq!(heard(&rig)[..2], ["before start", "after success ok"]);
+    fs::write(rig.file("hear.before.fails"), "").unwrap();
+    write(&rig.near(), &[("b", "two")]);
+    rig.run().ends("failed", 1).says(&["run the hook before the round"]);
+    wait_to_hear(&rig, "sorry failure failed");
+    wait_to_hear(&rig, "told failure failed");
+    assert!(!rig.far().join("b").exists());
+    rig.run().ends("failed", 1);
+    fs::remove_file(rig.file("hear.before.fails")).unwrap();
+    daemon.stop();
+    let mut daemon = Daemon::start(&rig);
+    rig.run().ends("ok", 0);
+    wait_to_hear(&rig, "told recovered ok");
+    assert_eq!(
+        heard(&rig).iter().filter(|line| *line == "told failure failed").count(),
+        1,
+        "{:?}",
+        heard(&rig)
+    );
+    daemon.stop();
+}
+
+#[test]
+fn a_job_that_never_has_a_round_is_late() {
+    let rig = telling("schedule: {cron: \"0 0 29 2 *\"}\nalarm: {no_success_for: 1s}");
+    let mut daemon = Daemon::start(&rig);
+    wait_to_hear(&rig, "told late");
+    assert_eq!(heard(&rig), ["told late"]);
+    daemon.stop();
+}
