@@ -569,7 +569,9 @@ pub(super) fn link_probes(link: &RelPath) -> Result<[RelPath; 2]> {
     let folder = link.parent().unwrap_or_default();
     let probe = |tail: &str| -> Result<RelPath> {
         let own = link.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-        let name = crate::path::Name::new([b".highwater-", own.as_slice(), tail.as_bytes()].concat())
+        // A staged link is among ours already; a name of its own kind is what a sweep finds after a crash.
+        let prefix = if link.is_own() { &b""[..] } else { b".highwater-" };
+        let name = crate::path::Name::new([prefix, own.as_slice(), tail.as_bytes()].concat())
             .map_err(|e| Error::new(ErrorKind::Internal, "name a probe in", &folder).because(e))?;
         Ok(folder.join(&name))
     };

@@ -203,10 +203,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     ) -> (Result<Stat>, Result<Option<Stat>>) {
         let meta = Meta::from(source);
         if !self.options.durable {
-            return join(file.finish(len, &meta, false), self.target.stat(path)).await;
+            return join(file.finish(len, &meta, false), self.look_at_target(path)).await;
         }
         let finished = file.finish(len, &meta, true).await;
-        (finished, self.target.stat(path).await)
+        (finished, self.look_at_target(path).await)
     }
 
     /// Reads a small source file as one version: the same before and after. `Err` inside: it is no file,
@@ -290,8 +290,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if granularity == 0 {
             return crate::entry::is_racy(stat.mtime, looked, 0);
         }
-        // Far files were waited for; unless the job asked for less than their mtimes can show.
-        let waited = i64::try_from(self.options.settle.as_secs()).unwrap_or(i64::MAX) > granularity;
+        // Far files were waited for, links are not; unless the job asked for less than their mtimes can show.
+        let waited = stat.kind == Kind::File
+            && i64::try_from(self.options.settle.as_secs()).unwrap_or(i64::MAX) > granularity;
         !waited && crate::entry::is_racy(stat.mtime, looked, granularity + CLOCKS_APART_SECS)
     }
 

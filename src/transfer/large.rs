@@ -460,7 +460,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let meta = Meta::from(&self.stat);
         self.staged.let_go(); // everything written through them was answered
         let finished = self.staged.first().finish(self.stat.size, &meta, engine.options.durable).await?;
-        let there = engine.target.stat(self.path).await?; // right before the rename, not before a long fsync
+        let there = engine.look_at_target(self.path).await?; // right before the rename, not before a long fsync
         let placing = Placing {
             path: self.path.clone(),
             staged: self.staged_path.clone(),
