@@ -59,3 +59,4 @@ pub mod timetable;
 pub mod transfer;
 pub mod tree;
 pub mod units;
+pub mod watch;

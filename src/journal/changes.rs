@@ -39,7 +39,7 @@ pub struct Change {
     pub seq: ChangeSeq,
     /// Where.
     pub path: RelPath,
-    /// What was seen there last.
+    /// What was seen there last, or [`What::Unknown`] if that was ever seen there since it was settled.
     pub what: What,
     /// By whom.
     pub seen_by: SeenBy,
@@ -48,12 +48,15 @@ pub struct Change {
 const WHATS: [What; 5] = [What::Created, What::Modified, What::Deleted, What::Meta, What::Unknown];
 const SEERS: [SeenBy; 2] = [SeenBy::Scan, SeenBy::Watch];
 
-/// The old row goes and the new one has a higher number than any before: AUTOINCREMENT.
-const APPEND: &str = "INSERT OR REPLACE INTO changes (job, path, what, seen) VALUES (?1, ?2, ?3, ?4)";
+/// The old row goes and the new one has a higher number than any before: AUTOINCREMENT. Where it is not known
+/// what changed, it stays so: 5.
+const APPEND: &str = "INSERT OR REPLACE INTO changes (job, path, what, seen) VALUES (?1, ?2, \
+    CASE WHEN EXISTS (SELECT 1 FROM changes WHERE job = ?1 AND path = ?2 AND what = 5) THEN 5 ELSE ?3 END, ?4)";
 const SETTLE: &str = "DELETE FROM changes WHERE job = ?1 AND path = ?2 AND seq <= ?3";
 const SETTLE_TO: &str = "DELETE FROM changes WHERE job = ?1 AND seq <= ?2";
 const TAKE: &str =
     "SELECT seq, path, what, seen FROM changes WHERE job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+const LAST: &str = "SELECT max(seq) FROM changes WHERE job = ?1";
 const BACKLOG: &str = "SELECT count(*) FROM changes WHERE job = ?1";
 
 impl Journal {
@@ -71,6 +74,28 @@ impl Journal {
         seen_by: SeenBy,
     ) -> Result<ChangeSeq> {
         self.commit(move |c| append(c, job, &path, what, seen_by)).await
+    }
+
+    /// The same for several paths, committed together when it returns. The number of the last; `None`: there
+    /// were no paths.
+    pub async fn changes_append_all(
+        &self,
+        job: JobId,
+        seen: Vec<(RelPath, What)>,
+        seen_by: SeenBy,
+    ) -> Result<Option<ChangeSeq>> {
+        self.commit(move |c| {
+            seen.iter().try_fold(None, |_, (path, what)| append(c, job, path, *what, seen_by).map(Some))
+        })
+        .await
+    }
+
+    /// The highest number of a change; `None`: there are no changes.
+    pub async fn changes_last(&self, job: JobId) -> Result<Option<ChangeSeq>> {
+        self.read(move |c| {
+            c.prepare_cached(LAST)?.query_row([job.0], |row| Ok(row.get::<_, Option<i64>>(0)?.map(ChangeSeq)))
+        })
+        .await
     }
 
     /// Removes the change at a path unless something newer than `seq` was seen there. Queued.
