@@ -69,9 +69,12 @@ impl Reach {
         Self(Arc::new(Inner { keeps: true, ..inner }))
     }
 
-    /// A round ended well: the next one may go on over its connection.
+    /// A round ended well: the next one may go on over its connection, or over the one before if it needed
+    /// none.
     pub fn rest(&self) {
-        *lock(&self.0.rested) = lock(&self.0.last).take();
+        if let Some(far) = lock(&self.0.last).take() {
+            *lock(&self.0.rested) = Some(far);
+        }
     }
 
     fn become_of(&self, root: RemoteRoot, alias: Option<Alias>, journal: Option<Journal>) -> Self {

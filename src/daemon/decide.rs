@@ -81,7 +81,8 @@ impl Wants {
         self.due.is_some_and(|due| due <= now)
     }
 
-    fn is_rescan(&self, uptime: Duration) -> bool {
+    /// Whether all is to be looked at though nobody saw anything change.
+    pub fn is_rescan(&self, uptime: Duration) -> bool {
         self.rescan.is_some_and(|rescan| rescan <= uptime)
     }
 

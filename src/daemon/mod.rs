@@ -7,6 +7,7 @@
 
 pub mod control;
 mod decide;
+mod eyes;
 mod live;
 mod pulse;
 mod requests;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinSet};
 
 use self::control::listen::{Asked, listen};
+use self::eyes::Eyes;
 use self::live::Live;
 use self::pulse::Jumps;
 use self::systemd::Manager;
@@ -221,7 +223,8 @@ impl<W: Works> Daemon<W> {
         let (words, heard) = mpsc::channel(MOST_WORDS);
         let (stop, stopped) = watch::channel(false);
         let live = Arc::new(Live::new(&task.job.name));
-        let ears = Ears::new(heard, stopped, self.jumps.subscribe());
+        let eyes = Eyes::of(&task.job, &self.shared.clock);
+        let ears = Ears::new(heard, stopped, self.jumps.subscribe(), eyes);
         let (shared, its, its_live) = (self.shared.clone(), task.clone(), live.clone());
         let work =
             self.tasks.spawn(async move { Turns::new(shared, its, its_live, ears).await?.run().await });

@@ -120,7 +120,10 @@ async fn resume(job: Line, accept_deletes: bool, reply: Reply) {
 }
 
 async fn wait(job: Line, time: Option<Duration>, reply: Reply) {
-    let idle = job.until(|ended| !ended.is_running && !ended.has_work);
+    let idle = async {
+        job.say(Word::Look).await?;
+        job.until(|ended| !ended.is_running && !ended.has_work).await
+    };
     let told = match time {
         None => idle.await,
         Some(time) => timeout(time, idle).await.unwrap_or_else(|_| {

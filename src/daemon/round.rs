@@ -54,7 +54,7 @@ impl Under {
 impl<W: Works> Turns<W> {
     /// Makes one round.
     pub(super) async fn turn(&mut self, whole: bool) -> Result<()> {
-        let owed = self.take_up(whole);
+        let owed = self.take_up(whole).await?;
         let before = self.last_round().await?;
         let (started, started_at) = (std::time::Instant::now(), self.now());
         self.shared.voice.started(&self.task.job.name, started_at);
@@ -68,13 +68,12 @@ impl<W: Works> Turns<W> {
         match under.cut.filter(|_| is_unfinished(&outcome)) {
             Some(cut) => {
                 tracing::info!("{}: stopped ({})", self.task.job.name, cut.why());
-                self.owe(owed);
-                self.wants.whole |= self.changes.is_empty();
+                self.owe(&owed);
             }
             None => {
                 log(&outcome);
                 self.shared.voice.ended(&outcome, started_at, self.now()).await?;
-                self.learn(&outcome, owed);
+                self.learn(&outcome, &owed).await?;
             }
         }
         self.live.ended.send_modify(|ended| {
@@ -93,7 +92,7 @@ impl<W: Works> Turns<W> {
             task: self.task.clone(),
             id: self.id,
             journal: self.shared.journal.clone(),
-            changes: (!owed.whole).then(|| owed.changes.clone()),
+            changes: owed.batch.changes.clone().filter(|_| !owed.whole),
             limit: self.limit.clone(),
             monitor: self.live.clone(),
             stop: stopped,
@@ -125,6 +124,7 @@ impl<W: Works> Turns<W> {
                     }
                 }
                 Heard::Jumped { forward: true } => under.stop(Cut::Slept),
+                Heard::Seen(sight) => self.heed_sight(sight).await?,
                 Heard::Jumped { forward: false } => {}
                 Heard::Stop => under.stop(Cut::Stop),
             }

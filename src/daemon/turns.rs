@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Shared;
 use super::decide::{Next, Waits, Wants};
+use super::eyes::{Eyes, Sight};
 use super::live::Live;
 use super::pulse::Jumps;
 use super::works::{Task, Works};
@@ -24,18 +25,15 @@ use crate::journal::JobState;
 use crate::outcome::{Ending, Outcome};
 use crate::report::moment::rfc3339;
 use crate::schedule::{Memory, Timer, Window, starts_with_daemon};
-use crate::settle::Quiet;
 use crate::timetable::Timetable;
 use crate::transfer::throttle::Limit;
+use crate::watch::{Batch, acknowledge, note, take};
 
 /// Between a round that failed and the next try.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(30), longest: Duration::from_secs(15 * 60) };
 
 /// A round that left problems is tried again so often; then its schedule decides.
 const MOST_TRIES_FOR_PROBLEMS: u32 = 5;
-
-/// More changes than this are looked at as a whole.
-const MOST_CHANGES: usize = 10_000;
 
 /// The longest time that is waited at once: whatever is due later is judged anew then.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
@@ -53,6 +51,8 @@ pub(super) enum Word {
         /// Answered with how the job stood before.
         reply: oneshot::Sender<Result<JobState>>,
     },
+    /// Say whether something changed that is not quiet yet.
+    Look(oneshot::Sender<Result<()>>),
     /// Another rate until the daemon ends or is told again; `None`: that of the config.
     Limit(Option<Option<u64>>, oneshot::Sender<Result<()>>),
 }
@@ -66,6 +66,8 @@ pub(super) struct Ears {
     knows: bool,
     /// How often the clock had jumped forward when that was last told.
     forward: u64,
+    /// What the watcher sees, if the job has one.
+    eyes: Option<Eyes>,
 }
 
 /// What a job hears.
@@ -77,6 +79,8 @@ pub(super) enum Heard {
         /// It is later: the machine may have slept.
         forward: bool,
     },
+    /// The watcher saw something.
+    Seen(Sight),
     /// The job shall end.
     Stop,
 }
@@ -87,9 +91,10 @@ impl Ears {
         words: mpsc::Receiver<Word>,
         stop: watch::Receiver<bool>,
         jumps: watch::Receiver<Jumps>,
+        eyes: Option<Eyes>,
     ) -> Self {
         let forward = jumps.borrow().forward;
-        Self { words, stop, jumps, knows: false, forward }
+        Self { words, stop, jumps, knows: false, forward, eyes }
     }
 
     /// Waits for the next thing. Nothing is lost if nobody waits for the answer any more.
@@ -102,12 +107,19 @@ impl Ears {
                 Heard::Stop
             }
             Some(word) = self.words.recv() => Heard::Word(word),
+            sight = see(self.eyes.as_mut()) => Heard::Seen(sight),
             Ok(()) = self.jumps.changed() => {
                 let forward = self.jumps.borrow().forward;
                 Heard::Jumped { forward: std::mem::replace(&mut self.forward, forward) != forward }
             }
-            else => std::future::pending().await,
         }
+    }
+}
+
+async fn see(eyes: Option<&mut Eyes>) -> Sight {
+    match eyes {
+        Some(eyes) => eyes.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -138,8 +150,6 @@ pub(super) struct Turns<W: Works> {
     /// What a person said instead of the timetable.
     pub(super) limited: Option<Option<u64>>,
     pub(super) wants: Wants,
-    /// What the watcher saw change and no round has settled.
-    pub(super) changes: Vec<Quiet>,
     timer: Option<Timer>,
     memory: Memory,
     kept_memory: Option<Time>,
@@ -161,7 +171,10 @@ impl<W: Works> Turns<W> {
             Some(ending) => ending == Ending::Failed,
         });
         let settled = journal.meta_get(&memory_key(id)).await?.and_then(|text| parse_time(&text));
-        let wants = Wants { whole: was_cut || starts_with_daemon(&task.job), ..Wants::default() };
+        // A watcher asks for a look at all as soon as it stands, or cannot.
+        let whole = was_cut || starts_with_daemon(&task.job) && ears.eyes.is_none();
+        let changes = ears.eyes.is_some() && journal.backlog(id).await? > 0;
+        let wants = Wants { whole, changes, ..Wants::default() };
         let window = Window::new(task.job.only.spans.clone(), zone(task.job.only.zone.as_deref()));
         let timetable = Timetable::new(task.job.bandwidth.clone(), TimeZone::system());
         let seed = seed(journal.agent().await?.as_str(), &task.job.name);
@@ -170,7 +183,6 @@ impl<W: Works> Turns<W> {
         let mut turns = Self {
             limit: Limit::new(None),
             limited: None,
-            changes: Vec::new(),
             memory: Memory { settled },
             kept_memory: settled,
             failures: 0,
@@ -268,8 +280,10 @@ impl<W: Works> Turns<W> {
             live.window_opens = opens;
             live.failures = self.failures;
             live.limit = self.limit.get();
+            live.watch = self.ears.eyes.as_ref().map(Eyes::status);
         });
-        let has_work = !matches!(why, Some(Waits::Idle));
+        let waits = self.ears.eyes.as_ref().is_some_and(Eyes::is_waiting);
+        let has_work = waits || !matches!(why, Some(Waits::Idle));
         self.live
             .ended
             .send_if_modified(|ended| std::mem::replace(&mut ended.has_work, has_work) != has_work);
@@ -287,6 +301,7 @@ impl<W: Works> Turns<W> {
             Heard::Word(word) => drop(self.heed(word).await?),
             // After a sleep the network may be another, and a server that was away may be back.
             Heard::Jumped { forward: true } => self.wants.retry = self.wants.retry.map(|_| Duration::ZERO),
+            Heard::Seen(sight) => self.heed_sight(sight).await?,
             Heard::Jumped { forward: false } | Heard::Stop => {}
         }
         Ok(())
@@ -308,6 +323,11 @@ impl<W: Works> Turns<W> {
             Word::Resume { accept_deletes, reply } => {
                 let before = self.resume(accept_deletes).await?;
                 answered(reply.send(Ok(before)));
+            }
+            Word::Look(reply) => {
+                let waits = self.ears.eyes.as_ref().is_some_and(Eyes::is_waiting);
+                self.live.ended.send_modify(|ended| ended.has_work |= waits);
+                answered(reply.send(Ok(())));
             }
             Word::Limit(limited, reply) => {
                 self.limited = limited;
@@ -355,14 +375,16 @@ impl<W: Works> Turns<W> {
         holding.until
     }
 
-    /// What the watcher saw.
-    pub(super) fn note(&mut self, changes: Vec<Quiet>) {
-        self.changes.extend(changes);
-        self.wants.changes |= !self.changes.is_empty();
-        if self.changes.len() > MOST_CHANGES {
-            self.changes.clear();
-            self.wants.whole = true;
+    /// Keeps what the watcher saw, and wants a round for it.
+    pub(super) async fn heed_sight(&mut self, sight: Sight) -> Result<()> {
+        match sight {
+            Sight::Quiet(quiet) => {
+                note(&self.shared.journal, self.id, &quiet).await?;
+                self.wants.changes = true;
+            }
+            Sight::Everything => self.wants.whole = true,
         }
+        Ok(())
     }
 
     pub(super) fn expect_rescan(&mut self) {
@@ -371,27 +393,32 @@ impl<W: Works> Turns<W> {
     }
 
     /// A round begins now: what it is to do is taken from what is wanted.
-    pub(super) fn take_up(&mut self, whole: bool) -> Owed {
+    pub(super) async fn take_up(&mut self, whole: bool) -> Result<Owed> {
+        let batch = take(&self.shared.journal, self.id).await?;
+        let whole = whole || batch.changes.is_none();
         let now = self.now();
         if self.wants.due.is_some_and(|due| due <= now) || whole {
             // Kept when the round has ended: until then the journal has it as one that was cut off.
             self.memory.started(now);
         }
+        if let Some(eyes) = self.ears.eyes.as_ref().filter(|_| self.wants.is_rescan(self.shared.uptime())) {
+            eyes.renew();
+        }
         if whole {
             self.expect_rescan();
         }
         self.wants = Wants { rescan: self.wants.rescan, ..Wants::default() };
-        Owed { whole, changes: std::mem::take(&mut self.changes) }
+        Ok(Owed { whole, batch })
     }
 
     /// A round came to nothing: what it was to do is wanted again.
-    pub(super) fn owe(&mut self, owed: Owed) {
+    pub(super) fn owe(&mut self, owed: &Owed) {
         self.wants.whole |= owed.whole;
-        self.note(owed.changes);
+        self.wants.changes |= !owed.batch.is_empty();
     }
 
     /// What follows from how a round ended.
-    pub(super) fn learn(&mut self, outcome: &Outcome, owed: Owed) {
+    pub(super) async fn learn(&mut self, outcome: &Outcome, owed: &Owed) -> Result<()> {
         let tries_again = match outcome.ending {
             Ending::Ok | Ending::Held | Ending::Halted => false,
             Ending::Problems => self.failures < MOST_TRIES_FOR_PROBLEMS,
@@ -401,12 +428,19 @@ impl<W: Works> Turns<W> {
             self.failures = 0;
         }
         if !tries_again {
-            return;
+            // What a halt keeps back stays to be carried.
+            return match outcome.ending {
+                Ending::Halted | Ending::Failed => Ok(()),
+                Ending::Ok | Ending::Problems | Ending::Held => {
+                    acknowledge(&self.shared.journal, self.id, &owed.batch).await
+                }
+            };
         }
         let delay = RETRY.delay(self.failures, self.shared.random.unit());
         self.failures += 1;
         self.owe(owed);
         self.wants.retry = Some(self.shared.uptime() + delay);
+        Ok(())
     }
 }
 
@@ -415,7 +449,7 @@ pub(super) struct Owed {
     /// It looks at all.
     pub whole: bool,
     /// What the watcher saw change up to then.
-    pub changes: Vec<Quiet>,
+    pub batch: Batch,
 }
 
 /// Whoever asked may have hung up meanwhile; what was asked is done all the same.

@@ -333,3 +333,68 @@ fn a_job_that_never_has_a_round_is_late() {
     assert_eq!(heard(&rig), ["told late"]);
     daemon.stop();
 }
+
+/// Nothing but the watcher begins rounds.
+const WATCH: &str = "watch: {settle: 50ms, rescan: 1h}";
+
+#[test]
+fn what_changes_is_carried_without_a_schedule_and_over_one_connection() {
+    let mut rig = rig(&format!("{WATCH}\ndelete: true"));
+    let mut daemon = Daemon::start(&rig);
+    wait_until("stand", || status(&rig)["daemon"]["watch"] == "whole");
+    for i in 0..10 {
+        write(&rig.near(), &[(&format!("d{i}/e/f"), "x")]);
+        wait_until("send a file", || rig.far().join(format!("d{i}/e/f")).exists());
+    }
+    fs::rename(rig.near().join("d0"), rig.near().join("moved")).unwrap();
+    fs::remove_file(rig.near().join("d1/e/f")).unwrap();
+    wait_until("follow", || {
+        let there = |path: &str| rig.far().join(path).exists();
+        there("moved/e/f") && !there("d0") && !there("d1/e/f")
+    });
+    assert_eq!(rig.sshd().logins(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn a_folder_that_comes_as_a_whole_is_carried_as_a_whole() {
+    let rig = rig(WATCH);
+    let mut daemon = Daemon::start(&rig);
+    wait_until("stand", || status(&rig)["daemon"]["watch"] == "whole");
+    (0..500).for_each(|i| write(&rig.file("elsewhere"), &[(&format!("{}/{i}", i % 7), "x")]));
+    fs::rename(rig.file("elsewhere"), rig.near().join("here")).unwrap();
+    wait_until("send all", || crate::support::rig::files_in(&rig.far()) == 500);
+    daemon.stop();
+}
+
+#[test]
+fn what_changes_while_the_server_is_down_is_kept_over_a_restart() {
+    let mut rig = rig(WATCH);
+    let mut daemon = Daemon::start(&rig);
+    assert_eq!(ask(&rig, &["wait", "--job", "j", "--timeout", "20s"]).0, 0);
+    rig.sshd().stop();
+    write(&rig.near(), &[("a", "one")]);
+    wait_until("fail", || status(&rig)["daemon"]["doing"] == "waiting-retry");
+    write(&rig.near(), &[("b", "two")]);
+    wait_until("keep both", || status(&rig)["backlog"] == 2);
+    daemon.stop();
+    rig.sshd().start_again();
+    let mut daemon = Daemon::start(&rig);
+    wait_until("send both", || crate::support::rig::files_in(&rig.far()) == 2);
+    assert_eq!(ask(&rig, &["wait", "--job", "j", "--timeout", "20s"]).0, 0);
+    assert_eq!(status(&rig)["backlog"], 0);
+    daemon.stop();
+}
+
+#[test]
+fn a_root_that_goes_away_under_the_watcher_halts_the_job() {
+    let rig = rig(WATCH);
+    write(&rig.near(), &[("a", "one")]);
+    let mut daemon = Daemon::start(&rig);
+    wait_until("send a", || rig.far().join("a").exists());
+    wait_until("stand", || status(&rig)["daemon"]["watch"] == "whole");
+    fs::rename(rig.near(), rig.file("elsewhere")).unwrap();
+    wait_until("halt", || status(&rig)["state"] == "halted");
+    assert!(rig.far().join("a").exists());
+    daemon.stop();
+}
