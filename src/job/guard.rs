@@ -80,7 +80,7 @@ impl<D: Dial> Round<D> {
             present,
         };
         match check_root(root, &look) {
-            RootVerdict::Halt { why, .. } if !self.accepts_roots() => Err(self.halt(root, why)),
+            RootVerdict::Halt { why } if !self.accepts_roots() => Err(self.halt(root, why)),
             RootVerdict::Halt { .. } | RootVerdict::Same => Ok(()),
         }
     }

@@ -257,7 +257,7 @@ impl<D: Dial> Round<D> {
                 let in_doubt = generation != state.generation && Some(generation) != state.pending_generation;
                 Ok(Reached { far, generation, is_new: false, is_empty: false, in_doubt })
             }
-            FarVerdict::Halt { why, .. } if !self.accepts_roots() => Err(self.halt(&root, why)),
+            FarVerdict::Halt { why } if !self.accepts_roots() => Err(self.halt(&root, why)),
             FarVerdict::Halt { .. } => {
                 self.start_over(make).await?;
                 self.name_root(far, found, generation, make).await

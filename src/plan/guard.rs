@@ -105,8 +105,6 @@ pub enum RootVerdict {
     Halt {
         /// What was seen.
         why: String,
-        /// What to do about it.
-        hint: String,
     },
 }
 
@@ -121,21 +119,19 @@ pub fn check_root(root: &str, look: &RootLook) -> RootVerdict {
         return RootVerdict::Same;
     }
     if present == 0 {
-        return halt(format!("{root} is empty of everything the last round knew there ({remembered} names)"));
+        return RootVerdict::Halt {
+            why: format!("{root} is empty of everything the last round knew there ({remembered} names)"),
+        };
     }
     let replaced = matches!((before, now), (Some(before), Some(now)) if before != now);
     if replaced && present.saturating_mul(2) < remembered {
-        return halt(format!(
+        let why = format!(
             "{root} is another folder than before (device or inode changed), and only {present} of the \
              {remembered} names the last round knew there are in it"
-        ));
+        );
+        return RootVerdict::Halt { why };
     }
     RootVerdict::Same
-}
-
-/// A root that is not there any more although base knows what was in it.
-pub fn missing_root(root: &str) -> RootVerdict {
-    halt(format!("{root} does not exist any more"))
 }
 
 /// What a far root said of itself.
@@ -162,8 +158,6 @@ pub enum FarVerdict {
     Halt {
         /// What was seen.
         why: String,
-        /// What to do about it.
-        hint: String,
     },
 }
 
@@ -176,25 +170,18 @@ pub fn check_far_root(root: &str, known: Option<&Token>, has_base: bool, found: 
         (_, FarRoot::Missing | FarRoot::Unnamed) if !has_base => FarVerdict::Name,
         (None, FarRoot::Named(id)) => FarVerdict::Remember(id),
         (None, FarRoot::Unnamed) => FarVerdict::Name,
-        (_, FarRoot::Missing) => far_halt(format!("{root} does not exist any more")),
-        (Some(_), FarRoot::Unnamed) => far_halt(format!(
+        (_, FarRoot::Missing) => halt(format!("{root} does not exist any more")),
+        (Some(_), FarRoot::Unnamed) => halt(format!(
             "{root} has lost .highwater/root.json, by which it is known: it may have been emptied or replaced"
         )),
         (Some(known), FarRoot::Named(id)) => {
-            far_halt(format!("{root} is another root than before: its id is {id}, not {known}"))
+            halt(format!("{root} is another root than before: its id is {id}, not {known}"))
         }
     }
 }
 
-const HINT: &str = "if a disk is not mounted or a folder was moved, put that right; if this is meant, say \
-                    go on with: highwater resume JOB";
-
-fn halt(why: String) -> RootVerdict {
-    RootVerdict::Halt { why, hint: HINT.into() }
-}
-
-fn far_halt(why: String) -> FarVerdict {
-    FarVerdict::Halt { why, hint: HINT.into() }
+fn halt(why: String) -> FarVerdict {
+    FarVerdict::Halt { why }
 }
 
 #[cfg(test)]
