@@ -134,6 +134,8 @@ pub struct Entry {
 pub struct Listing {
     /// The entries, sorted by name, each name once, our own names (`.highwater*`) left out.
     pub entries: Vec<Entry>,
+    /// Our own names, for who removes a folder with all that is in it. Never walked into.
+    pub own: Vec<Entry>,
     /// Names that were refused: not a single component, or listed twice. Escaped, with the reason.
     /// While there are any, absence of a name from `entries` proves even less than usual.
     pub refused: Vec<RefusedName>,
@@ -149,7 +151,7 @@ pub struct RefusedName {
 }
 
 impl Listing {
-    /// Makes a listing from what a side returned: sorts, drops `.`, `..` and our own names, refuses
+    /// Makes a listing from what a side returned: sorts, drops `.` and `..`, sets our own names apart, refuses
     /// what could leave the folder and what is listed twice (neither of the two is believed).
     pub fn from_raw(raw: impl IntoIterator<Item = (Vec<u8>, Stat)>) -> Self {
         let mut listing = Self::default();
@@ -158,7 +160,7 @@ impl Listing {
                 continue;
             }
             match Name::new(bytes.as_slice()) {
-                Ok(name) if name.is_own() => {}
+                Ok(name) if name.is_own() => listing.own.push(Entry { name, stat }),
                 Ok(name) => listing.entries.push(Entry { name, stat }),
                 Err(error) => listing.refuse(&bytes, error.to_string()),
             }
@@ -256,6 +258,8 @@ mod tests {
         let listing = Listing::from_raw(names.iter().map(|n| (n.to_vec(), file(1, 1, 1))));
         let kept: Vec<String> = listing.entries.iter().map(|e| e.name.to_string()).collect();
         assert_eq!(kept, ["a", "b"]);
+        let own: Vec<String> = listing.own.iter().map(|e| e.name.to_string()).collect();
+        assert_eq!(own, [".highwater"]);
         let refused: Vec<String> = listing.refused.iter().map(ToString::to_string).collect();
         assert_eq!(
             refused,

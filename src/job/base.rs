@@ -15,16 +15,25 @@ pub(super) struct Pages {
     journal: Journal,
     job: JobId,
     mode: Mode,
+    is_void: bool,
 }
 
 impl Pages {
     pub fn new(journal: Journal, job: JobId, mode: Mode) -> Self {
-        Self { journal, job, mode }
+        Self { journal, job, mode, is_void: false }
+    }
+
+    /// As if nothing were known.
+    pub fn none(self) -> Self {
+        Self { is_void: true, ..self }
     }
 }
 
 impl crate::scan::BasePages for Pages {
     async fn next_page(&mut self, after: Option<&RelPath>) -> Result<Vec<(RelPath, BaseView)>> {
+        if self.is_void {
+            return Ok(Vec::new());
+        }
         let rows = self.journal.base_page(self.job, after, PAGE).await?;
         Ok(rows.into_iter().map(|row| view(row, self.mode)).collect())
     }

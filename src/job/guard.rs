@@ -19,41 +19,39 @@ const WINDOW: Duration = Duration::from_secs(24 * 3600);
 const TOP_NAMES: usize = 1_000;
 
 impl<D: Dial> Round<D> {
-    /// Whether `asked` deletes may go. Counts them if they may; else returns why they are held.
+    /// Why `asked` deletes are held; `None`: they may go.
     pub(super) async fn guard_deletes(&self, asked: u64) -> Result<Option<String>> {
         if asked == 0 {
             return Ok(None);
         }
-        let journal = &self.context.journal;
-        let (already, largest, base) = self.deletes_so_far().await?;
-        let accepted = self.spec.accept || self.state().await?.accept_deletes;
-        match check_deletes(already, asked, largest, &self.spec.limits, accepted, &self.spec.accept_deletes) {
-            Verdict::Held { message, .. } => Ok(Some(message)),
-            Verdict::Go => {
-                journal.record_deletes(self.context.job, self.context.clock.now(), asked, base).await?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// What [`guard_deletes`](Self::guard_deletes) would say, without counting anything.
-    pub(super) async fn would_hold(&self, asked: u64) -> Result<Option<String>> {
-        let (already, largest, _) = self.deletes_so_far().await?;
-        let accepted = self.spec.accept || self.state().await?.accept_deletes;
+        let (already, largest) = self.deletes_so_far().await?;
+        let accepted = self.spec.accept
+            || self.accepts_deletes.load(Ordering::Relaxed)
+            || self.state().await?.accept_deletes;
         match check_deletes(already, asked, largest, &self.spec.limits, accepted, &self.spec.accept_deletes) {
             Verdict::Held { message, .. } => Ok(Some(message)),
             Verdict::Go => Ok(None),
         }
     }
 
-    /// Deletes in the window, the largest base in it, and base as it is now.
-    async fn deletes_so_far(&self) -> Result<(u64, u64, u64)> {
+    /// Deletes are about to go: what a person accepted is used up by this round, however it ends.
+    pub(super) async fn use_acceptance(&self) -> Result<()> {
+        if self.state().await?.accept_deletes {
+            self.accepts_deletes.store(true, Ordering::Relaxed);
+            let (journal, job) = (&self.context.journal, self.context.job);
+            journal.update_job_state(job, |state| state.accept_deletes = false).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes in the window, and the largest base in it.
+    async fn deletes_so_far(&self) -> Result<(u64, u64)> {
         let (journal, job) = (&self.context.journal, self.context.job);
         let window = i64::try_from(WINDOW.as_secs()).unwrap_or(i64::MAX);
         let since = Time { secs: self.context.clock.now().secs - window, nanos: 0 };
         let (already, largest) = journal.deletes_since(job, since).await?;
         let base = journal.base_count(job).await?;
-        Ok((already, largest.max(base), base))
+        Ok((already, largest.max(base)))
     }
 
     /// Whether a root that could be opened holds what base remembers at its top.

@@ -133,6 +133,8 @@ struct Round<D: Dial> {
     is_connected: AtomicBool,
     /// A person said that the roots are meant as they are.
     accepts_roots: AtomicBool,
+    /// A person accepted the deletes of this round, and the journal knows it no more.
+    accepts_deletes: AtomicBool,
     /// What the last pass left to the next one.
     postponed: AtomicU64,
 }
@@ -142,7 +144,7 @@ impl<D: Dial> Round<D> {
         let tally = Arc::new(Tally::new(context.monitor.clone(), spec.mode == Mode::Push));
         let (seed, started) = (context.random.u64(), context.clock.now());
         let (was_connected, is_connected, postponed) = (false.into(), false.into(), u64::MAX.into());
-        let accepts_roots = spec.accept.into();
+        let (accepts_roots, accepts_deletes) = (spec.accept.into(), false.into());
         Self {
             spec,
             context,
@@ -155,6 +157,7 @@ impl<D: Dial> Round<D> {
             was_connected,
             is_connected,
             accepts_roots,
+            accepts_deletes,
             postponed,
         }
     }

@@ -63,7 +63,7 @@ async fn end<D: Dial>(
     if closing.again {
         return Ok(Attempt::Again { look: false });
     }
-    round.sweep(near.as_ref()).await?;
+    round.sweep(near.as_ref(), true).await?;
     Ok(Attempt::Done(closing.held))
 }
 

@@ -32,6 +32,8 @@ struct Reached<D: Dial> {
     is_new: bool,
     /// There was no root, so nothing need be looked for in it.
     is_empty: bool,
+    /// A person said that it is meant though base was made with another one: base counts no more.
+    starts_over: bool,
     /// What the journal says of it cannot be relied on: look at it as a whole, delete nothing.
     in_doubt: bool,
 }
@@ -64,10 +66,14 @@ pub(super) async fn preview<D: Dial>(round: &Round<D>, show: &mut dyn Preview) -
     let reached = if round.must_look().await? { Some(round.reach_root(false).await?) } else { None };
     let in_doubt = reached.as_ref().is_some_and(|r| r.in_doubt);
     let far_walk = match &reached {
-        Some(reached) if !reached.is_new => Some(walk(reached.far.clone(), round.skip())),
+        Some(reached) if !reached.is_empty => Some(walk(reached.far.clone(), round.skip())),
         _ => None,
     };
-    let mut sights = Join::new(walk(near, round.skip()), round.pages(), far_walk);
+    let pages = match &reached {
+        Some(reached) if reached.starts_over => round.no_pages(),
+        _ => round.pages(),
+    };
+    let mut sights = Join::new(walk(near, round.skip()), pages, far_walk);
     let mut planner = Planner::new(round.rules(in_doubt));
     while let Some(sight) = sights.next().await? {
         planner.next(&sight).iter().for_each(|action| show.action(action));
@@ -161,7 +167,7 @@ impl<D: Dial> Push<'_, D> {
         if closing.again {
             return Ok(Attempt::Again { look: false });
         }
-        round.sweep(reached.far.as_ref()).await?;
+        round.sweep(reached.far.as_ref(), self.looks).await?;
         Ok(Attempt::Done(closing.held))
     }
 
@@ -255,12 +261,13 @@ impl<D: Dial> Round<D> {
         match verdict {
             FarVerdict::Same => {
                 let in_doubt = generation != state.generation && Some(generation) != state.pending_generation;
-                Ok(Reached { far, generation, is_new: false, is_empty: false, in_doubt })
+                Ok(Reached { far, generation, is_new: false, is_empty: false, starts_over: false, in_doubt })
             }
             FarVerdict::Halt { why } if !self.accepts_roots() => Err(self.halt(&root, why)),
             FarVerdict::Halt { .. } => {
                 self.start_over(make).await?;
-                self.name_root(far, found, generation, make).await
+                let reached = self.name_root(far, found, generation, make).await?;
+                Ok(Reached { starts_over: true, ..reached })
             }
             FarVerdict::Name | FarVerdict::Remember(_) => self.name_root(far, found, generation, make).await,
         }
@@ -284,7 +291,7 @@ impl<D: Dial> Round<D> {
         let is_empty = found == FarRoot::Missing;
         if !make {
             let is_new = !matches!(found, FarRoot::Named(_));
-            return Ok(Reached { far, generation, is_new, is_empty, in_doubt: true });
+            return Ok(Reached { far, generation, is_new, is_empty, starts_over: false, in_doubt: true });
         }
         let id = match found {
             FarRoot::Named(id) => id,
@@ -303,7 +310,7 @@ impl<D: Dial> Round<D> {
                 state.pending_generation = None;
             })
             .await?;
-        Ok(Reached { far, generation, is_new: true, is_empty, in_doubt: false })
+        Ok(Reached { far, generation, is_new: true, is_empty, starts_over: false, in_doubt: false })
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -346,13 +353,13 @@ impl<D: Dial> Round<D> {
     /// Whether there are no more than removals to do, and those would be held.
     async fn would_hold_all(&self, ending: &Ending) -> Result<bool> {
         let only_removals = !ending.folders.iter().any(|f| f.certain);
-        Ok(only_removals && self.would_hold(ending.deletes()).await?.is_some())
+        Ok(only_removals && self.guard_deletes(ending.deletes()).await?.is_some())
     }
 
     /// Ends a round that had nothing to do at the far side.
     async fn close_unconnected(&self, ending: &Ending) -> Result<Attempt> {
         self.context.journal.flush().await?;
-        let held = self.would_hold(ending.deletes()).await?;
+        let held = self.guard_deletes(ending.deletes()).await?;
         if held.is_some() {
             self.tally.count(|c| c.held = ending.deletes());
         }
@@ -361,7 +368,7 @@ impl<D: Dial> Round<D> {
     }
 
     pub(super) async fn show_ending(&self, ending: Ending, show: &mut dyn Preview) -> Result<()> {
-        if let Some(message) = self.would_hold(ending.deletes()).await? {
+        if let Some(message) = self.guard_deletes(ending.deletes()).await? {
             show.held(&message);
         }
         ending.removals.iter().for_each(|removal| show.removal(removal));
@@ -373,5 +380,10 @@ impl<D: Dial> Round<D> {
     /// Base, page by page.
     pub(super) fn pages(&self) -> base::Pages {
         base::Pages::new(self.context.journal.clone(), self.context.job, self.spec.mode)
+    }
+
+    /// A base that knows nothing.
+    fn no_pages(&self) -> base::Pages {
+        self.pages().none()
     }
 }

@@ -29,7 +29,12 @@ impl<D: Dial> Round<D> {
         let held = self.guard_deletes(ending.deletes()).await?;
         match &held {
             Some(_) => self.tally.count(|c| c.held += ending.deletes()),
-            None => self.remove(engine, &ending).await?,
+            None => {
+                if ending.deletes() > 0 {
+                    self.use_acceptance().await?;
+                }
+                self.remove(engine, &ending).await?;
+            }
         }
         engine.settle_folders(&ending.folders).await?;
         engine.sync_folders().await?;

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Journal;
 use super::columns::{Binder, Columns, kind_code, level_code};
+use super::deletions::{self, Deletes};
 use super::intents;
 use crate::entry::{Kind, Stat};
 use crate::error::Result;
@@ -48,6 +49,7 @@ const FORGET: &str = "DELETE FROM base WHERE job = ?1 AND path = ?2";
 const FORGET_ALL: &str = "DELETE FROM base WHERE job = ?1";
 const FORGET_WITHIN: &str = "DELETE FROM base WHERE job = ?1 AND path >= ?2 AND path < ?3";
 const UNSETTLE: &str = "UPDATE base SET unsettled = 1 WHERE job = ?1 AND path = ?2 AND unsettled = 0";
+const CHANGED_IN: &str = "UPDATE base SET round = ?3 WHERE job = ?1 AND path = ?2";
 const COUNT: &str = "SELECT base_files FROM jobs WHERE id = ?1";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM base WHERE job = ?1)";
 
@@ -87,6 +89,25 @@ impl Journal {
     /// [`forget_base`](Self::forget_base), committed when it returns.
     pub async fn forget_base_committed(&self, job: JobId, path: RelPath) -> Result<()> {
         self.commit(move |c| forget(c, job, &path)).await
+    }
+
+    /// Forgets what this round removed at the target, or found to be gone. Its folder counts as changed by
+    /// the round, so that it is made durable. With `deletes` it counts as one of those. Queued.
+    pub async fn forget_removed(
+        &self,
+        job: JobId,
+        path: RelPath,
+        round: RoundId,
+        deletes: Option<Deletes>,
+    ) -> Result<()> {
+        self.queue(move |c| {
+            forget(c, job, &path)?;
+            if let Some(folder) = path.parent() {
+                c.prepare_cached(CHANGED_IN)?.execute(params![job.0, folder.to_key(), round.0])?;
+            }
+            deletes.map_or(Ok(()), |deletes| deletions::count(c, deletes))
+        })
+        .await
     }
 
     /// Forgets a path and all below it; everything if it is the root.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::Journal;
 use super::columns::{Columns, clock_ns, duration_ns};
@@ -13,20 +13,27 @@ use crate::id::JobId;
 /// How long deletes are remembered: twice the window they are counted over.
 const KEPT: Duration = Duration::from_secs(2 * 24 * 3600);
 
-const RECORD: &str = "INSERT INTO deletions (job, at_ns, count, base_size) VALUES (?1, ?2, ?3, ?4)";
+const BEGIN: &str = "INSERT INTO deletions (job, at_ns, count, base_size)
+                     SELECT id, ?2, 0, base_files FROM jobs WHERE id = ?1";
+const COUNT: &str = "UPDATE deletions SET count = count + 1 WHERE id = ?1";
 const PRUNE: &str = "DELETE FROM deletions WHERE job = ?1 AND at_ns < ?2";
 const SINCE: &str = "SELECT coalesce(sum(count), 0), coalesce(max(base_size), 0) FROM deletions
                      WHERE job = ?1 AND at_ns >= ?2";
 
+/// Deletes that one attempt does, and that are counted one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletes(i64);
+
 impl Journal {
-    /// Records that `count` files and links are about to be deleted by a round that began with
-    /// `base_size` of them in base. What is older than two days is dropped.
-    pub async fn record_deletes(&self, job: JobId, at: Time, count: u64, base_size: u64) -> Result<()> {
+    /// Records that files and links are about to be deleted, with the size of base as it is now. What is
+    /// older than two days is dropped. Each delete that was done is then counted where base
+    /// [forgets](Journal::forget_removed) it.
+    pub async fn begin_deletes(&self, job: JobId, at: Time) -> Result<Deletes> {
         let (at, too_old) = (clock_ns(at), clock_ns(at).saturating_sub(duration_ns(KEPT)));
         self.commit(move |c| {
             c.prepare_cached(PRUNE)?.execute(params![job.0, too_old])?;
-            let values = params![job.0, at, count.cast_signed(), base_size.cast_signed()];
-            c.prepare_cached(RECORD)?.execute(values).map(drop)
+            c.prepare_cached(BEGIN)?.execute(params![job.0, at])?;
+            Ok(Deletes(c.last_insert_rowid()))
         })
         .await
     }
@@ -45,28 +52,43 @@ impl Journal {
     }
 }
 
+/// One more was done.
+pub(super) fn count(c: &Connection, deletes: Deletes) -> rusqlite::Result<()> {
+    c.prepare_cached(COUNT)?.execute([deletes.0]).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::testing::journal;
+    use super::super::testing::{file, journal, path};
     use super::*;
+    use crate::id::RoundId;
 
     #[tokio::test]
-    async fn many_small_rounds_add_up_against_the_largest_base() {
+    async fn deletes_count_where_they_are_done_against_the_largest_base() {
         let (journal, job) = journal().await;
-        let other = journal.job("other").await.unwrap();
         let hour = |h: i64| Time::from_secs(1_700_000_000 + h * 3600);
-        for (at, count, base) in [(0, 5, 100), (10, 3, 200), (20, 2, 50)] {
-            journal.record_deletes(job, hour(at), count, base).await.unwrap();
+        for name in ["a", "b", "c", "d"] {
+            journal.put_base_committed(job, file(name)).await.unwrap();
         }
-        journal.record_deletes(other, hour(20), 1_000, 1_000).await.unwrap();
+        let round = RoundId(1);
+        for (at, asked, done) in [(0, 3, &["a", "b"][..]), (10, 1, &["c"]), (20, 1, &[])] {
+            let deletes = journal.begin_deletes(job, hour(at)).await.unwrap();
+            for name in done {
+                journal.forget_removed(job, path(name), round, Some(deletes)).await.unwrap();
+            }
+            assert!(asked >= done.len());
+        }
+        journal.forget_removed(job, path("d"), round, None).await.unwrap();
+        journal.flush().await.unwrap();
         let check = async |since, expected| {
             assert_eq!(journal.deletes_since(job, hour(since)).await.unwrap(), expected, "{since}");
         };
-        check(0, (10, 200)).await;
-        check(1, (5, 200)).await;
-        check(20, (2, 50)).await;
+        check(0, (3, 4)).await;
+        check(1, (1, 2)).await;
+        check(20, (0, 1)).await;
         check(21, (0, 0)).await;
-        journal.record_deletes(job, hour(49), 1, 10).await.unwrap();
-        check(-100, (6, 200)).await;
+        assert_eq!(journal.base_count(job).await.unwrap(), 0);
+        journal.begin_deletes(job, hour(49)).await.unwrap();
+        check(-100, (1, 2)).await;
     }
 }

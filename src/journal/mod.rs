@@ -55,6 +55,7 @@ use tokio::sync::oneshot;
 
 pub use self::base::BaseRow;
 pub use self::changes::{Change, SeenBy, What};
+pub use self::deletions::Deletes;
 pub use self::intents::Intent;
 pub use self::jobs::{JobState, RootIdentity};
 pub use self::problems::Problems;

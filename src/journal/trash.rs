@@ -52,12 +52,14 @@ const PAGE: &str = "SELECT round, path, why, at_ns, size FROM trash
 const SUMS: &str = "SELECT round, max(at_ns), count(*), sum(size) FROM trash
                     WHERE job = ?1 GROUP BY round ORDER BY round";
 const TAKE_BACK: &str = "DELETE FROM trash WHERE job = ?1 AND round = ?2 AND path = ?3";
+const KNOWS: &str = "SELECT EXISTS (SELECT 1 FROM trash WHERE round = ?1)";
 const FORGET: &str = "DELETE FROM trash WHERE job = ?1 AND round = ?2";
 
 impl Journal {
-    /// Records something that was moved, or is about to be moved, into the trash. Queued.
+    /// Records something that is about to be moved into the trash; committed when this returns, so that
+    /// nothing lies there that nobody knows of.
     pub async fn put_trash(&self, job: JobId, row: TrashRow) -> Result<()> {
-        self.queue(move |c| {
+        self.commit(move |c| {
             let why = match row.why {
                 Why::Deleted => 1,
                 Why::Displaced => 2,
@@ -96,6 +98,12 @@ impl Journal {
     /// What each round has in the trash, by name.
     pub async fn trash_rounds(&self, job: JobId) -> Result<Vec<TrashSum>> {
         self.read(move |c| c.prepare_cached(SUMS)?.query_map([job.0], sum_of)?.collect()).await
+    }
+
+    /// Whether anything is known of a folder in the trash, by any job.
+    pub async fn knows_trash(&self, round: &str) -> Result<bool> {
+        let round = round.to_owned();
+        self.read(move |c| c.prepare_cached(KNOWS)?.query_row([round], |row| row.get(0))).await
     }
 
     /// Forgets what a round put into the trash: swept, or put back as a whole.
@@ -163,7 +171,9 @@ mod tests {
             bytes,
         };
         assert_eq!(journal.trash_rounds(job).await.unwrap(), [sum("r1", 11, 2, 3), sum("r2", 20, 1, 4)]);
+        assert!(journal.knows_trash("r1").await.unwrap());
         journal.forget_trash(job, "r1").await.unwrap();
+        assert!(!journal.knows_trash("r1").await.unwrap());
         assert_eq!(journal.trash(job, None, 9).await.unwrap(), rows[2..]);
     }
 }

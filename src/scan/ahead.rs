@@ -134,7 +134,7 @@ impl<T: Tree> Ahead<T> {
 
     /// Takes out what is left out or cannot be carried, and notes the folders in the rest.
     fn sift(&mut self, folder: &RelPath, listing: Listing) -> Listed {
-        let Listing { mut entries, mut refused } = listing;
+        let Listing { mut entries, mut refused, .. } = listing;
         entries.retain(|entry| {
             if folder.as_bytes().len() + 1 + entry.name.as_bytes().len() > MAX_PATH_BYTES {
                 let bytes = entry.name.as_bytes().iter().take(255).copied().collect();

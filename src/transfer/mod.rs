@@ -319,7 +319,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 }
 
 /// Runs futures, at most `width` at once, and returns their results in order of completion.
-async fn in_batches<F: Future>(futures: impl Iterator<Item = F>, width: usize) -> Vec<F::Output> {
+pub(crate) async fn in_batches<F: Future>(futures: impl Iterator<Item = F>, width: usize) -> Vec<F::Output> {
     use futures_util::stream::{FuturesUnordered, StreamExt};
     let mut waiting = futures;
     let mut running = FuturesUnordered::new();

@@ -190,7 +190,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     async fn clear_for_dir(&self, path: &RelPath, old: &Stat, expect: &Expect) -> Result<()> {
         self.make_way(path, expect).await?;
         if !self.keeps_trash() && old.kind != Kind::Dir {
-            self.let_in(path, || self.target.remove_file(path)).await?;
+            self.do_away(path).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::hash::{ContentHash, Level, PIECE_BYTES, PrefixHash};
 use crate::id::RoundId;
 use crate::id::{JobId, TransferId};
-use crate::journal::{BaseRow, Intent, Journal, TransferRow, TransferStart};
+use crate::journal::{BaseRow, Deletes, Intent, Journal, TransferRow, TransferStart};
 use crate::outcome::Mode;
 use crate::path::RelPath;
 
@@ -47,20 +47,28 @@ pub struct Record {
     job: JobId,
     round: RoundId,
     mode: Mode,
-    /// Set when the journal knows that this round places something.
-    places: Arc<OnceCell<()>>,
+    /// Set when the journal knows that this round places or removes something.
+    changes: Arc<OnceCell<()>>,
+    /// What the deletes of this attempt are counted by.
+    deletes: Arc<OnceCell<Deletes>>,
 }
 
 impl Record {
     /// The journal as seen by one round of a job of this mode.
     pub fn new(journal: Journal, job: JobId, round: RoundId, mode: Mode) -> Self {
-        Self { journal, job, round, mode, places: Arc::default() }
+        Self { journal, job, round, mode, changes: Arc::default(), deletes: Arc::default() }
+    }
+
+    /// Notes that something is about to be placed in the target or taken out of it; committed when this
+    /// returns.
+    pub(super) async fn begin_changes(&self) -> Result<()> {
+        self.changes.get_or_try_init(|| self.journal.places(self.job, self.round)).await.map(drop)
     }
 
     /// Notes that a rename is about to be sent; committed when this returns. For small files and links that
     /// is not worth a row: if a crash comes between, comparing them once is cheaper.
     pub(super) async fn intend(&self, placing: &Placing) -> Result<()> {
-        self.places.get_or_try_init(|| self.journal.places(self.job, self.round)).await?;
+        self.begin_changes().await?;
         if placing.finished.size <= PIECE_BYTES {
             return Ok(());
         }
@@ -148,7 +156,7 @@ impl Record {
 
     /// A folder was made; its metadata are still to be set.
     pub(super) async fn made(&self, path: &RelPath, source: Stat, target: Stat) -> Result<()> {
-        self.places.get_or_try_init(|| self.journal.places(self.job, self.round)).await?;
+        self.begin_changes().await?;
         let row = self.row(path.clone(), source, target);
         self.journal.put_placed(self.job, BaseRow { round: Some(self.round), unsettled: true, ..row }).await
     }
@@ -170,7 +178,19 @@ impl Record {
         self.journal.forget_base(self.job, path.clone()).await
     }
 
-    /// Folders of the target in which an earlier round placed something that may not be durable.
+    /// Notes that deletes are about to be done.
+    pub(super) async fn begin_deletes(&self, clock: &dyn Clock) -> Result<()> {
+        let begin = || self.journal.begin_deletes(self.job, clock.now());
+        self.deletes.get_or_try_init(begin).await.map(drop)
+    }
+
+    /// Something is gone at the target; `counts` if this is a delete of ours.
+    pub(super) async fn removed(&self, path: &RelPath, counts: bool) -> Result<()> {
+        let deletes = self.deletes.get().copied().filter(|_| counts);
+        self.journal.forget_removed(self.job, path.clone(), self.round, deletes).await
+    }
+
+    /// Folders of the target in which an earlier round changed something that may not be durable.
     pub(super) async fn unsynced_folders(&self) -> Result<Vec<RelPath>> {
         if self.journal.is_synced(self.job).await? {
             return Ok(Vec::new());

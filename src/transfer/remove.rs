@@ -34,6 +34,9 @@ impl<S: Tree, T: Tree> Engine<S, T> {
     pub async fn remove(&mut self, removals: &[Removal]) -> Result<()> {
         let shared = self.shared().clone();
         let (files, folders): (Vec<&Removal>, Vec<&Removal>) = removals.iter().partition(|r| r.is_delete());
+        if !files.is_empty() {
+            shared.record.begin_deletes(shared.clock.as_ref()).await?;
+        }
         in_batches(files.into_iter().map(|removal| shared.remove(removal)), WIDTH).await;
         for folder in folders {
             shared.remove(folder).await;
@@ -88,7 +91,11 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             ));
             return Ok(());
         }
-        self.record.forget(&removal.path).await?;
+        if removed == Removed::Absent {
+            self.touch(&removal.path); // an attempt that was cut may have removed it
+        }
+        let counts = removed == Removed::Gone && removal.is_delete();
+        self.record.removed(&removal.path, counts).await?;
         match removed {
             Removed::Gone if removal.is_delete() => {
                 tracing::info!("deleted {}", removal.path);
@@ -129,13 +136,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return self.remove_folder(&removal.path).await;
         }
         if self.retire(&removal.path, &there, Why::Deleted).await?.is_none() {
-            self.let_in(&removal.path, || self.target.remove_file(&removal.path)).await?;
-            self.touch(&removal.path);
+            self.do_away(&removal.path).await?;
         }
         Ok(Removed::Gone)
     }
 
     async fn remove_folder(&self, path: &RelPath) -> Result<Removed> {
+        self.record.begin_changes().await?;
         match self.let_in(path, || self.target.remove_dir(path)).await {
             Ok(()) => {
                 self.touch(path);

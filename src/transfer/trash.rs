@@ -1,9 +1,10 @@
 //! The trash: where deletes and displacements go instead of away. A rename on the target side, so it
 //! costs no content, and a plain rename brings a thing back.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
 use super::Shared;
 use crate::entry::{Kind, Stat};
@@ -17,13 +18,21 @@ use crate::tree::{Tree, own};
 pub(super) struct Trash {
     /// The name of the round's folder; `None`: nothing is kept.
     round: Option<String>,
-    /// Folders that are there already. Held while one is made, so that nobody makes it twice.
-    made: Mutex<HashSet<RelPath>>,
+    /// Its folders: each is made once, by whoever needs it first.
+    folders: Mutex<HashMap<RelPath, Folder>>,
 }
+
+/// Set once the folder is there.
+type Folder = Arc<OnceCell<()>>;
 
 impl Trash {
     pub fn new(round: Option<String>) -> Self {
-        Self { round, made: Mutex::default() }
+        Self { round, folders: Mutex::default() }
+    }
+
+    fn folder(&self, path: &RelPath) -> Folder {
+        let mut folders = self.folders.lock().unwrap_or_else(|e| e.into_inner());
+        folders.entry(path.clone()).or_default().clone()
     }
 }
 
@@ -54,11 +63,15 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             first => first,
         };
         self.touch(path);
+        if let Ok(place) = &place {
+            self.touch(place);
+        }
         place.map(Some).map_err(|e| self.held(path, e))
     }
 
     async fn retire_to(&self, round: &str, path: &RelPath, old: &Stat, why: Why) -> Result<RelPath> {
         let place = own::trash_of(round).join_path(path);
+        self.record.begin_changes().await?;
         self.make_trash_for(&place).await?;
         self.record.trashed(round, path, why, old.size, self.clock.as_ref()).await?;
         match self.let_in(path, || self.target.move_aside(path, &place)).await {
@@ -73,22 +86,34 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
+    /// Removes a file or link for good.
+    pub(super) async fn do_away(&self, path: &RelPath) -> Result<()> {
+        self.record.begin_changes().await?;
+        self.let_in(path, || self.target.remove_file(path)).await?;
+        self.touch(path);
+        Ok(())
+    }
+
     async fn make_trash_for(&self, place: &RelPath) -> Result<()> {
-        let Some(folder) = place.parent() else { return Ok(()) };
-        let mut made = self.trash.made.lock().await;
-        let mut missing = Vec::new();
-        let mut next = Some(folder);
-        while let Some(folder) = next.filter(|f| !f.is_root() && !made.contains(f)) {
-            next = folder.parent();
-            missing.push(folder);
-        }
-        for folder in missing.into_iter().rev() {
-            match self.target.make_dir(&folder, 0o700).await {
-                Err(error) if error.kind() != ErrorKind::Exists => return Err(error),
-                _ => drop(made.insert(folder)),
-            }
+        let folders = std::iter::successors(place.parent(), RelPath::parent).filter(|f| !f.is_root());
+        let made = |folder: &RelPath| self.trash.folder(folder).initialized();
+        let mut missing: Vec<RelPath> = folders.take_while(|folder| !made(folder)).collect();
+        missing.reverse();
+        for folder in missing {
+            self.trash.folder(&folder).get_or_try_init(|| self.make_trash_folder(&folder)).await?;
         }
         Ok(())
+    }
+
+    async fn make_trash_folder(&self, folder: &RelPath) -> Result<()> {
+        match self.target.make_dir(folder, 0o700).await {
+            Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.touch(folder);
+                Ok(())
+            }
+        }
     }
 
     /// Without a trash nothing makes way: what stands there is kept where it is, until a person sees to it.

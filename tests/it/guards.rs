@@ -510,3 +510,45 @@ fn forget_last_look(rig: &Rig) {
         journal.close().await.unwrap();
     });
 }
+
+#[test]
+fn a_preview_of_a_root_that_was_accepted_in_anothers_place_sends_all() {
+    let carried = Carried::new(Way::Push, false);
+    replace(&carried.target());
+    write(&carried.source(), &[("new", "x")]);
+    write(&carried.target(), &[("theirs", "y")]);
+    let shown = carried.rig.carry(Way::Push, &["--accept-deletes", "--dry-run"]);
+    assert_eq!((shown.code, tree(&carried.target()).len()), (0, 1), "{shown:?}");
+    let text = shown.json.to_string();
+    for path in ["\"a\"", "\"b\"", "\"c\"", "\"d/e\"", "\"new\""] {
+        assert!(text.contains(path), "{path} is not shown: {text}");
+    }
+}
+
+#[test]
+fn what_a_person_accepted_is_used_up_by_the_round_that_deletes() {
+    let rig = Rig::of_ordinary_user();
+    let names: Vec<String> = (0..60).map(|n| format!("f{n:02}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    write(&rig.near(), &files);
+    rig.configure(Way::Push, JOB);
+    rig.run().ends("ok", 0);
+    let remove = |names: &[String]| names.iter().for_each(|n| fs::remove_file(rig.near().join(n)).unwrap());
+    remove(&names[..25]);
+    rig.run().ends("held", 4).counts(&[("held", 25)]);
+    let trash = rig.far().join(".highwater/trash");
+    fs::create_dir(&trash).unwrap();
+    fs::set_permissions(&trash, fs::Permissions::from_mode(0o555)).unwrap();
+    rig.resume(&["--accept-deletes"]);
+    rig.run().ends("held", 4).counts(&[("deleted", 0), ("held", 25)]);
+    // Held for lack of a trash, they were not deleted and count for nothing; nor is the word still good.
+    let (uid, gid) = account::numbers(account::ORDINARY);
+    fs::set_permissions(&trash, fs::Permissions::from_mode(0o755)).unwrap();
+    chown(&trash, Some(uid), Some(gid)).unwrap();
+    let ran = rig.run().ends("held", 4).counts(&[("deleted", 0), ("held", 25)]);
+    assert!(!ran.message().contains("after"), "{}", ran.message());
+    write(&rig.near(), &files[..10]);
+    rig.run().ends("ok", 0).counts(&[("deleted", 15)]);
+    remove(&names[30..36]);
+    rig.run().ends("held", 4).says(&["6 deletes after 15"]);
+}

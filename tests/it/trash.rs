@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use highwater::journal::Journal;
+
 use crate::support::account;
 use crate::support::rig::{Ran, Rig, Way, read, wait_until, write};
 
@@ -282,4 +284,52 @@ fn without_the_right_to_a_trash_nothing_makes_way_and_the_round_says_so() {
     chown(&trash, Some(uid), Some(gid)).unwrap();
     round(&rig).ends("ok", 0).counts(&[("deleted", 1), ("displaced", 2), ("held", 0)]);
     assert_eq!(in_trash(&rig, Way::Push).len(), 3);
+}
+
+#[test]
+fn our_own_names_inside_a_folder_in_the_trash_do_not_keep_it_there() {
+    for way in Way::BOTH {
+        let rig = Rig::openssh();
+        write(&rig.source(way), &[("a", "a file")]);
+        write(&rig.target(way), &[("a/.highwater/root.json", "of a root inside"), ("a/.highwater-0", "x")]);
+        rig.configure(way, "delete: true\naudit: 1s\nsettle: 0s\ntrash: 1s");
+        round(&rig).ends("ok", 0).counts(&[("displaced", 1)]);
+        wait_until("sweep the trash", || {
+            round(&rig).ends("ok", 0);
+            rig.trash().is_empty()
+        });
+        nothing_in_trash(&rig, way);
+    }
+}
+
+#[test]
+fn trash_of_ours_that_no_row_knows_is_swept_after_its_time() {
+    for way in Way::BOTH {
+        let rig = carried(way, "delete: true\naudit: 1s\ntrash: 1h");
+        let stages = rig.target(way).join(".highwater/stage");
+        let agent = fs::read_dir(stages).unwrap().next().unwrap().unwrap().file_name();
+        let agent = agent.to_str().unwrap()[..8].to_owned();
+        let trash = rig.target(way).join(".highwater/trash");
+        let old = format!("20200101T000000Z-{agent}-1/d");
+        let (new, other) = (format!("20990101T000000Z-{agent}-1"), "20200101T000000Z-00000000-1".to_owned());
+        for folder in [&old, &new, &other] {
+            write(&trash.join(folder), &[("x", "y")]);
+        }
+        forget_last_sweep(&rig);
+        round(&rig).ends("ok", 0);
+        let mut left: Vec<_> =
+            fs::read_dir(&trash).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, [other, new], "{way:?}");
+    }
+}
+
+/// Makes the next round that looks at the target look for what no row knows.
+fn forget_last_sweep(rig: &Rig) {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let journal = Journal::open(&rig.file("state/journal.db")).unwrap().journal;
+        let job = journal.find_job("j").await.unwrap().unwrap();
+        journal.meta_set(&format!("strays-swept-{}", job.0), "0").await.unwrap();
+        journal.close().await.unwrap();
+    });
 }
