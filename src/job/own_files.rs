@@ -1,11 +1,11 @@
-//! The two small files of ours on the far side: which root this is, and how often this agent changed it.
+//! The two small files of ours at a target: which root this is, and how often this agent changed it.
 
 use bytes::Bytes;
 use futures_util::future::join;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Random;
-use crate::entry::{Meta, Time};
+use crate::entry::{Meta, Stat, Time};
 use crate::error::{Error, Kind, Result};
 use crate::id::Token;
 use crate::path::RelPath;
@@ -36,10 +36,20 @@ pub(super) async fn read_root_id<T: Tree>(tree: &T) -> Result<Option<Token>> {
     })
 }
 
-/// Gives a new root its id.
-pub(super) async fn write_root_id<T: Tree>(tree: &T, id: &Token, writer: &Writer<'_>) -> Result<()> {
+/// Gives a new root its id, unless somebody gave it one at the same time. Returns the one it has.
+pub(super) async fn write_root_id<T: Tree>(tree: &T, id: &Token, writer: &Writer<'_>) -> Result<Token> {
     let file = RootFile { version: 1, id: id.to_string() };
-    writer.write_json(tree, &own::root_file(), &file).await
+    let (staged, _) = writer.stage_json(tree, &own::root_file(), &file).await?;
+    match tree.move_aside(&staged, &own::root_file()).await {
+        Ok(()) => Ok(id.clone()),
+        Err(error) if error.kind() == Kind::Exists => {
+            if let Err(error) = tree.remove_file(&staged).await {
+                tracing::info!("leaving a staged file to the next sweep: {error}");
+            }
+            read_root_id(tree).await?.ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The generation this agent last wrote there. `None`: it never did.
@@ -52,7 +62,9 @@ pub(super) async fn read_generation<T: Tree>(tree: &T, agent: &Token) -> Result<
 pub(super) async fn write_generation<T: Tree>(tree: &T, generation: i64, writer: &Writer<'_>) -> Result<()> {
     let file = AgentFile { version: 1, generation };
     own::make_folders(tree, &[own::folder(), own::agents()]).await?;
-    writer.write_json(tree, &own::agent_file(writer.agent), &file).await
+    let path = own::agent_file(writer.agent);
+    let (staged, finished) = writer.stage_json(tree, &path, &file).await?;
+    tree.place(&staged, &path, &finished).await.map(drop)
 }
 
 async fn read_json<T: Tree, F: for<'a> Deserialize<'a>>(tree: &T, path: &RelPath) -> Result<Option<F>> {
@@ -78,12 +90,12 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn write_json<T: Tree, F: Serialize + Sync>(
+    async fn stage_json<T: Tree, F: Serialize + Sync>(
         &self,
         tree: &T,
         path: &RelPath,
         file: &F,
-    ) -> Result<()> {
+    ) -> Result<(RelPath, Stat)> {
         let text =
             serde_json::to_vec(file).map_err(|e| Error::new(Kind::Internal, "write", path).because(e))?;
         own::make_folders(tree, &[own::folder(), own::stages(), own::stage(self.agent)]).await?;
@@ -94,7 +106,35 @@ impl Writer<'_> {
         let (written, finished) =
             join(staged.write_at(0, Bytes::from(text)), staged.finish(size, &meta, self.durable)).await;
         written?;
-        let finished = finished?;
-        tree.place(&staged_path, path, &finished).await.map(drop)
+        Ok((staged_path, finished?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SeededRandom;
+    use crate::tree::memory::Memory;
+
+    fn token(digit: &str) -> Token {
+        Token::parse(&digit.repeat(32)).unwrap()
+    }
+
+    async fn name(tree: &Memory, agent: &str, id: &str) -> Token {
+        let random = SeededRandom::new(agent.len() as u64);
+        let agent = token(agent);
+        let writer = Writer { agent: &agent, random: &random, now: Time::from_secs(100), durable: true };
+        write_root_id(tree, &token(id), &writer).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn two_machines_that_name_a_root_at_once_agree_on_one_id() {
+        let tree = Memory::far();
+        assert_eq!(read_root_id(&tree).await.unwrap(), None);
+        assert_eq!(name(&tree, "a", "1").await, token("1"));
+        assert_eq!(name(&tree, "b", "2").await, token("1"));
+        assert_eq!(read_root_id(&tree).await.unwrap(), Some(token("1")));
+        let left = tree.list(&own::stage(&token("b"))).await.unwrap();
+        assert_eq!(left.entries, []);
     }
 }

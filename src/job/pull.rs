@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join;
+
+use super::own_files::read_generation;
+use super::push::is_in_doubt;
 use super::{Attempt, Dial, Preview, Round, local};
 use crate::entry::Kind as EntryKind;
 use crate::error::{Error, Kind, Result};
@@ -17,9 +21,10 @@ pub(super) async fn attempt<D: Dial>(round: &Round<D>) -> Result<Attempt> {
     let far = round.reach_source().await?;
     let near = round.open_near_target(true).await?;
     let Some(near) = near else { return Err(round.near_is_lost()) };
-    let rules = round.rules(false);
+    let marked = round.look_at_mark(near.as_ref(), true).await?;
+    let rules = round.rules(marked.in_doubt);
     let mut engine = Engine::prepare(round.parts(far.clone(), near.clone()), round.options(rules)).await?;
-    let result = run(round, &far, &near, &mut engine).await;
+    let result = run(round, &far, &near, &mut engine, &marked).await;
     if result.is_err() {
         engine.wind_up().await;
     }
@@ -31,10 +36,11 @@ async fn run<D: Dial>(
     far: &Arc<D::Far>,
     near: &Arc<Disk>,
     engine: &mut Engine<D::Far, Disk>,
+    marked: &Marked,
 ) -> Result<Attempt> {
     let (from, to) = (walk(far.clone(), round.skip()), walk(near.clone(), round.skip()));
     let mut sights = Join::new(from, round.pages(), Some(to));
-    let mut planner = Planner::new(round.rules(false));
+    let mut planner = Planner::new(round.rules(marked.in_doubt));
     while let Some(sight) = sights.next().await? {
         round.tell_seen(sights.seen(), false);
         if round.must_stop() {
@@ -47,7 +53,7 @@ async fn run<D: Dial>(
     }
     round.tell_seen(sights.seen(), true);
     sights.problems().into_iter().for_each(|problem| round.tally.problem(problem));
-    end(round, near, engine, planner.finish()).await
+    end(round, near, engine, planner.finish(), marked).await
 }
 
 async fn end<D: Dial>(
@@ -55,11 +61,17 @@ async fn end<D: Dial>(
     near: &Arc<Disk>,
     engine: &mut Engine<D::Far, Disk>,
     ending: Ending,
+    marked: &Marked,
 ) -> Result<Attempt> {
     if ending.deletes() > 0 {
         round.guard_place(near)?;
     }
-    let closing = round.close(engine, ending).await?;
+    engine.drain().await?;
+    let mark = engine.has_changed() || !ending.removals.is_empty() || marked.in_doubt;
+    let raised = round.raise_generation(near.as_ref(), marked.generation, mark);
+    let (closing, raised) = join(round.close(engine, ending), raised).await;
+    let closing = closing?;
+    raised?;
     if closing.again {
         return Ok(Attempt::Again { look: false });
     }
@@ -71,16 +83,37 @@ async fn end<D: Dial>(
 pub(super) async fn preview<D: Dial>(round: &Round<D>, show: &mut dyn Preview) -> Result<()> {
     let far = round.reach_source().await?;
     let near = round.open_near_target(false).await?;
+    let in_doubt = match &near {
+        Some(near) => round.look_at_mark(near.as_ref(), false).await?.in_doubt,
+        None => false,
+    };
     let near_walk = near.map(|near| walk(near, round.skip()));
     let mut sights = Join::new(walk(far, round.skip()), round.pages(), near_walk);
-    let mut planner = Planner::new(round.rules(false));
+    let mut planner = Planner::new(round.rules(in_doubt));
     while let Some(sight) = sights.next().await? {
         planner.next(&sight).iter().for_each(|action| show.action(action));
     }
     round.show_ending(planner.finish(), show).await
 }
 
+/// What the near root says of how often this agent changed it.
+struct Marked {
+    generation: i64,
+    /// The journal does not know of all those changes, so it is an old one: delete nothing.
+    in_doubt: bool,
+}
+
 impl<D: Dial> Round<D> {
+    async fn look_at_mark(&self, near: &Disk, make: bool) -> Result<Marked> {
+        let generation = read_generation(near, &self.agent).await?.unwrap_or(0);
+        let in_doubt = is_in_doubt(&self.state().await?, generation);
+        if in_doubt && make && !self.has_base().await? {
+            let (journal, job) = (&self.context.journal, self.context.job);
+            journal.update_job_state(job, move |state| state.generation = generation).await?;
+        }
+        Ok(Marked { generation, in_doubt: in_doubt && self.has_base().await? })
+    }
+
     /// Connects, and makes sure that the far root is there and holds something of what base remembers.
     async fn reach_source(&self) -> Result<Arc<D::Far>> {
         let far = self.reach().await?;

@@ -157,8 +157,9 @@ impl<D: Dial> Push<'_, D> {
         };
         engine.drain().await?;
         let changes = engine.has_changed() || !ending.removals.is_empty();
-        let (closing, marked) =
-            join(round.close(engine, ending), round.raise_generation(reached, changes)).await;
+        let mark = changes || reached.in_doubt;
+        let raised = round.raise_generation(reached.far.as_ref(), reached.generation, mark);
+        let (closing, marked) = join(round.close(engine, ending), raised).await;
         let closing = closing?;
         marked?;
         if self.looks {
@@ -189,6 +190,11 @@ impl<D: Dial> Push<'_, D> {
         self.far = Some((reached, engine));
         Ok(true)
     }
+}
+
+/// Whether the journal is not the one that changed the target last.
+pub(super) fn is_in_doubt(state: &JobState, generation: i64) -> bool {
+    generation != state.generation && Some(generation) != state.pending_generation
 }
 
 fn needs_target(ending: &Ending) -> bool {
@@ -260,7 +266,7 @@ impl<D: Dial> Round<D> {
         let verdict = check_far_root(&root, state.far_root.as_ref(), has_base, found.clone());
         match verdict {
             FarVerdict::Same => {
-                let in_doubt = generation != state.generation && Some(generation) != state.pending_generation;
+                let in_doubt = is_in_doubt(&state, generation);
                 Ok(Reached { far, generation, is_new: false, is_empty: false, starts_over: false, in_doubt })
             }
             FarVerdict::Halt { why } if !self.accepts_roots() => Err(self.halt(&root, why)),
@@ -276,7 +282,9 @@ impl<D: Dial> Round<D> {
     /// A person said that this root is meant: what was agreed with another one counts no more.
     async fn start_over(&self, make: bool) -> Result<()> {
         if make {
-            self.context.journal.forget_base_under(self.context.job, &RelPath::root()).await?;
+            let (journal, job) = (&self.context.journal, self.context.job);
+            journal.forget_base_under(job, &RelPath::root()).await?;
+            journal.update_job_state(job, |state| state.far_root = None).await?;
         }
         Ok(())
     }
@@ -297,9 +305,8 @@ impl<D: Dial> Round<D> {
             FarRoot::Named(id) => id,
             FarRoot::Missing | FarRoot::Unnamed => {
                 far.make_root().await?;
-                let id = Token::draw(self.context.random.as_ref());
-                write_root_id(far.as_ref(), &id, &self.writer()).await?;
-                id
+                let id = self.new_root_id().await?;
+                write_root_id(far.as_ref(), &id, &self.writer()).await?
             }
         };
         self.context
@@ -313,6 +320,19 @@ impl<D: Dial> Round<D> {
         Ok(Reached { far, generation, is_new: true, is_empty, starts_over: false, in_doubt: false })
     }
 
+    /// The id that a root without one shall get. The journal knows it first: a rename that was cut off may
+    /// still put it there, and must not meet another one of ours.
+    async fn new_root_id(&self) -> Result<Token> {
+        if self.has_base().await? {
+            return Ok(Token::draw(self.context.random.as_ref()));
+        }
+        let drawn = Token::draw(self.context.random.as_ref());
+        let (journal, job, id) = (&self.context.journal, self.context.job, drawn.clone());
+        let state =
+            journal.update_job_state(job, move |state| drop(state.far_root.get_or_insert(id))).await?;
+        Ok(state.far_root.unwrap_or(drawn))
+    }
+
     fn writer(&self) -> Writer<'_> {
         Writer {
             agent: &self.agent,
@@ -322,17 +342,22 @@ impl<D: Dial> Round<D> {
         }
     }
 
-    /// Raises the generation on the far side in a round that changes something there.
-    async fn raise_generation(&self, reached: &Reached<D>, changes: bool) -> Result<()> {
-        if !changes && !reached.in_doubt {
+    /// Raises the generation at the target, found as `generation`, in a round that changes something there.
+    pub(super) async fn raise_generation<T: Tree>(
+        &self,
+        target: &T,
+        generation: i64,
+        changes: bool,
+    ) -> Result<()> {
+        if !changes {
             return Ok(());
         }
         let (journal, job) = (&self.context.journal, self.context.job);
-        let next = self.state().await?.generation.max(reached.generation) + 1;
+        let next = self.state().await?.generation.max(generation) + 1;
         journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
-        if let Err(error) = write_generation(reached.far.as_ref(), next, &self.writer()).await {
+        if let Err(error) = write_generation(target, next, &self.writer()).await {
             // It stays pending, so that the next round looks at the whole; files need not wait for it.
-            let error = explain_space(reached.far.as_ref(), error).await;
+            let error = explain_space(target, error).await;
             self.tally.failed(&own::agent_file(&self.agent), error);
             return Ok(());
         }

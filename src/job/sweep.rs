@@ -281,7 +281,7 @@ mod tests {
         loop {
             rounds += 1;
             assert!(rounds < 100);
-            let left = AtomicUsize::new(2);
+            let left = AtomicUsize::new(7);
             let may_go =
                 || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
             if remove_tree(&tree, &rel("t"), may_go).await.unwrap() {
