@@ -135,6 +135,8 @@ struct Round<D: Dial> {
     accepts_roots: AtomicBool,
     /// A person accepted the deletes of this round, and the journal knows it no more.
     accepts_deletes: AtomicBool,
+    /// How many names for folders in the trash were given out: each attempt has one of its own.
+    trash_names: AtomicU64,
     /// What the last pass left to the next one.
     postponed: AtomicU64,
 }
@@ -158,6 +160,7 @@ impl<D: Dial> Round<D> {
             is_connected,
             accepts_roots,
             accepts_deletes,
+            trash_names: 0.into(),
             postponed,
         }
     }
@@ -360,7 +363,11 @@ impl<D: Dial> Round<D> {
         let stamp = jiff::Timestamp::from_second(self.started.secs)
             .map(|t| t.strftime("%Y%m%dT%H%M%SZ").to_string())
             .unwrap_or_default();
-        format!("{stamp}-{}-{}", &self.agent.as_str()[..8], self.id)
+        let name = format!("{stamp}-{}-{}", &self.agent.as_str()[..8], self.id);
+        match self.trash_names.fetch_add(1, Ordering::Relaxed) {
+            0 => name,
+            attempt => format!("{name}-{attempt}"),
+        }
     }
 
     /// Records how the round ended.

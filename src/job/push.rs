@@ -328,8 +328,11 @@ impl<D: Dial> Round<D> {
         }
         let drawn = Token::draw(self.context.random.as_ref());
         let (journal, job, id) = (&self.context.journal, self.context.job, drawn.clone());
-        let state =
-            journal.update_job_state(job, move |state| drop(state.far_root.get_or_insert(id))).await?;
+        let state = journal
+            .update_job_state(job, move |state| {
+                state.far_root.get_or_insert(id);
+            })
+            .await?;
         Ok(state.far_root.unwrap_or(drawn))
     }
 

@@ -49,6 +49,8 @@ const OF_JOB: &str = include_str!("sql/round_select.sql");
 const PRUNE: &str = include_str!("sql/round_prune.sql");
 const SUCCEEDED: &str =
     "UPDATE jobs SET last_success_ns = ?2 WHERE id = (SELECT job FROM rounds WHERE id = ?1)";
+const CUT_OFF: &str =
+    "SELECT id FROM rounds WHERE job = ?1 AND (ending IS NULL OR ending IN ('failed', 'halted'))";
 const LAST_SUCCESS: &str = "SELECT last_success_ns FROM jobs WHERE id = ?1";
 
 impl Journal {
@@ -76,6 +78,14 @@ impl Journal {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read(move |c| c.prepare_cached(OF_JOB)?.query_map(params![job.0, limit], row_of)?.collect())
             .await
+    }
+
+    /// The rounds that are under way, were cut off, or failed.
+    pub async fn cut_off_rounds(&self, job: JobId) -> Result<Vec<RoundId>> {
+        self.read(move |c| {
+            c.prepare_cached(CUT_OFF)?.query_map([job.0], |row| row.get(0).map(RoundId))?.collect()
+        })
+        .await
     }
 
     /// When the last round that ended ok did so; `None` if none ever did.

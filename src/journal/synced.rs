@@ -102,8 +102,9 @@ mod tests {
         let (journal, job) = journal().await;
         let round = journal.begin_round(job, Time::from_secs(100)).await.unwrap();
         journal.places(job, round).await.unwrap();
-        let folder = BaseRow { kind: Kind::Dir, ..file("d") };
-        for row in [folder, file("d/gone"), file("e/kept")] {
+        let folder = BaseRow { kind: Kind::Dir, round: None, ..file("d") };
+        let kept = BaseRow { round: None, ..file("e/kept") };
+        for row in [folder, file("d/gone"), kept] {
             journal.put_base_committed(job, row).await.unwrap();
         }
         journal.forget_removed(job, path("d/gone"), round, None).await.unwrap();

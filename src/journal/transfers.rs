@@ -43,7 +43,7 @@ pub struct TransferRow {
 const BEGIN: &str = include_str!("sql/transfer_begin.sql");
 const OF_JOB: &str = include_str!("sql/transfer_select.sql");
 const PROGRESS: &str = "UPDATE transfers SET offset = ?2, pieces = ?3, prefix = ?4 WHERE id = ?1";
-const RENAME: &str = "UPDATE transfers SET staged = ?2 WHERE id = ?1";
+const FORK: &str = include_str!("sql/transfer_fork.sql");
 const END: &str = "DELETE FROM transfers WHERE id = ?1";
 
 impl Journal {
@@ -68,11 +68,15 @@ impl Journal {
         .await
     }
 
-    /// Records the new name that the staged file is about to get: the fence against what an old
-    /// connection may still do to the old one.
-    pub async fn rename_staged(&self, id: TransferId, staged: RelPath) -> Result<()> {
-        self.commit(move |c| c.prepare_cached(RENAME)?.execute(params![id.0, staged.to_key()]).map(drop))
-            .await
+    /// Records the new name that the staged file is about to get, beside the old one: the fence against what
+    /// an old connection may still do. Until the rename was answered the file may have either, so both are
+    /// known; then [`end_transfer`](Self::end_transfer) of the one it does not have.
+    pub async fn fork_transfer(&self, id: TransferId, staged: RelPath) -> Result<TransferId> {
+        self.commit(move |c| {
+            c.prepare_cached(FORK)?.execute(params![id.0, staged.to_key()])?;
+            Ok(TransferId(c.last_insert_rowid()))
+        })
+        .await
     }
 
     /// Forgets a transfer: placed, or given up and its staged file removed. Queued.
@@ -130,12 +134,13 @@ mod tests {
 
         let prefix = PrefixHash::from_bytes([7; 32]);
         journal.transfer_progress(id, 1 << 20, 8, Some(prefix)).await.unwrap();
-        journal.rename_staged(id, path(".highwater-3")).await.unwrap();
+        let fresh = journal.fork_transfer(id, path(".highwater-3")).await.unwrap();
         let rows = journal.transfers(job).await.unwrap();
-        assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [other, id]);
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        assert_eq!(ids, [other, id, fresh], "both names are known until the rename was answered");
         assert_eq!((rows[0].offset, rows[0].pieces, rows[0].prefix), (0, 0, None));
         let expected = TransferRow {
-            id,
+            id: fresh,
             path: start.path,
             staged: path(".highwater-3"),
             source: start.source,
@@ -143,8 +148,10 @@ mod tests {
             pieces: 8,
             prefix: Some(prefix),
         };
-        assert_eq!(rows[1], expected);
+        assert_eq!(rows[2], expected);
+        assert_eq!(rows[1], TransferRow { id, staged: path(".highwater-1"), ..expected });
 
+        journal.end_transfer(fresh).await.unwrap();
         journal.end_transfer(id).await.unwrap();
         journal.end_transfer(other).await.unwrap();
         journal.flush().await.unwrap();

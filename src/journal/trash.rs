@@ -53,6 +53,7 @@ const SUMS: &str = "SELECT round, max(at_ns), count(*), sum(size) FROM trash
                     WHERE job = ?1 GROUP BY round ORDER BY round";
 const TAKE_BACK: &str = "DELETE FROM trash WHERE job = ?1 AND round = ?2 AND path = ?3";
 const KNOWS: &str = "SELECT EXISTS (SELECT 1 FROM trash WHERE round = ?1)";
+const RENAME: &str = "UPDATE OR REPLACE trash SET round = ?3 WHERE job = ?1 AND round = ?2";
 const FORGET: &str = "DELETE FROM trash WHERE job = ?1 AND round = ?2";
 
 impl Journal {
@@ -104,6 +105,12 @@ impl Journal {
     pub async fn knows_trash(&self, round: &str) -> Result<bool> {
         let round = round.to_owned();
         self.read(move |c| c.prepare_cached(KNOWS)?.query_row([round], |row| row.get(0))).await
+    }
+
+    /// Records that a folder in the trash has another name by now.
+    pub async fn rename_trash(&self, job: JobId, round: &str, now: &str) -> Result<()> {
+        let (round, now) = (round.to_owned(), now.to_owned());
+        self.commit(move |c| c.prepare_cached(RENAME)?.execute(params![job.0, round, now]).map(drop)).await
     }
 
     /// Forgets what a round put into the trash: swept, or put back as a whole.

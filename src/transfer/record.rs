@@ -226,8 +226,9 @@ impl Record {
         self.journal.transfer_progress(id, offset, pieces, Some(prefix)).await
     }
 
-    pub(super) async fn rename_staged(&self, id: TransferId, staged: &RelPath) -> Result<()> {
-        self.journal.rename_staged(id, staged.clone()).await
+    /// The same transfer under the name that its staged file is about to get.
+    pub(super) async fn fork_transfer(&self, id: TransferId, staged: &RelPath) -> Result<TransferId> {
+        self.journal.fork_transfer(id, staged.clone()).await
     }
 
     pub(super) async fn end_transfer(&self, id: TransferId) -> Result<()> {
@@ -251,6 +252,22 @@ impl Record {
             size,
         };
         self.journal.put_trash(self.job, row).await
+    }
+
+    /// Folders in the trash into which a request of an attempt that was cut off may still move something.
+    pub(super) async fn open_trash(&self) -> Result<Vec<String>> {
+        let cut_off = self.journal.cut_off_rounds(self.job).await?;
+        let of = |name: &str| name.split('-').nth(2).and_then(|id| id.parse().ok()).map(RoundId);
+        let names = self.journal.trash_rounds(self.job).await?.into_iter().map(|sum| sum.round);
+        let is_open = |name: &String| {
+            !super::trash::is_closed(name) && of(name).is_some_and(|id| cut_off.contains(&id))
+        };
+        Ok(names.filter(is_open).collect())
+    }
+
+    /// A folder in the trash has another name by now.
+    pub(super) async fn trash_renamed(&self, round: &str, now: &str) -> Result<()> {
+        self.journal.rename_trash(self.job, round, now).await
     }
 
     /// It did not go into the trash after all.

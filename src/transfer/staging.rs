@@ -8,13 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::in_batches;
 use super::record::Record;
 use crate::clock::Random;
+use crate::entry::Kind as EntryKind;
 use crate::error::{Kind, Result};
 use crate::id::Token;
 use crate::journal::TransferRow;
 use crate::path::RelPath;
 use crate::tree::{Tree, own};
+
+/// Files fenced or removed at once.
+const WIDTH: usize = 64;
 
 /// Names for staged files of one agent on one target.
 pub(super) struct Staging {
@@ -56,6 +61,11 @@ impl Staging {
         self.beside.store(true, Ordering::Relaxed);
     }
 
+    /// A fresh name in the staging folder.
+    pub fn fresh_inside(&self) -> RelPath {
+        own::staged(&self.agent, &self.token())
+    }
+
     /// A fresh name in the folder where `old` is: a rename between folders may not be possible.
     fn fresh_like(&self, old: &RelPath, target: &RelPath) -> RelPath {
         let in_staging = old.is_within(&own::folder());
@@ -75,46 +85,96 @@ impl Staging {
 /// What a fence found out about the staged files of earlier attempts.
 #[derive(Default)]
 pub(super) struct Fenced {
-    /// The old and the fresh name of each that may be gone on with.
-    pub kept: HashMap<RelPath, RelPath>,
+    /// Those that may be gone on with, as they are now, by the name they had.
+    pub kept: HashMap<RelPath, TransferRow>,
     /// Those that were removed, under the name they had.
     removed: HashSet<RelPath>,
-    /// Whether all of them were found.
-    is_whole: bool,
+    /// Whether something is amiss with one of them, so that nothing is known of any.
+    is_partial: bool,
 }
 
 impl Fenced {
     /// Whether a rename of this staged file may have happened: it was not where it had been staged.
     pub fn may_be_placed(&self, staged: &RelPath) -> bool {
-        self.is_whole && !self.kept.contains_key(staged) && !self.removed.contains(staged)
+        !self.is_partial && !self.kept.contains_key(staged) && !self.removed.contains(staged)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.kept.extend(other.kept);
+        self.removed.extend(other.removed);
+        self.is_partial |= other.is_partial;
     }
 }
 
 /// Fences everything that this agent left staged: what a transfer names gets a fresh name, the rest is
-/// removed. Returns what is still there.
+/// removed. Returns what is still there. `rows` are in order of path and number.
 pub(super) async fn fence<T: Tree>(
     target: &T,
     staging: &Staging,
     rows: &[TransferRow],
     record: &Record,
 ) -> Result<Fenced> {
-    let mut fenced = Fenced { is_whole: true, ..Fenced::default() };
-    for row in rows {
-        let (old, fresh) = (&row.staged, staging.fresh_like(&row.staged, &row.path));
-        record.rename_staged(row.id, &fresh).await?;
-        match target.move_aside(old, &fresh).await {
-            Ok(()) => drop(fenced.kept.insert(old.clone(), fresh)),
-            Err(error) if error.kind().ends_round() => return Err(error),
-            Err(error) => {
-                tracing::info!("cannot go on with a staged file: {error}");
-                fenced.is_whole &= error.kind() == Kind::NotFound;
-            }
-        }
+    let mut fenced = Fenced::default();
+    let of_paths = rows.chunk_by(|a, b| a.path == b.path);
+    let each = of_paths.map(|rows| fence_path(target, staging, rows, record));
+    for one in in_batches(each, WIDTH).await {
+        fenced.add(one?);
     }
     if !staging.is_new {
         sweep(target, staging, &mut fenced).await?;
     }
     Ok(fenced)
+}
+
+/// Fences what is staged for one path, the older before the newer: a fence that was cut off left two names
+/// for one file, and may still move it from the first to the second.
+async fn fence_path<T: Tree>(
+    target: &T,
+    staging: &Staging,
+    rows: &[TransferRow],
+    record: &Record,
+) -> Result<Fenced> {
+    let mut fenced = Fenced::default();
+    let mut gone = Vec::new();
+    for row in rows {
+        let fresh = staging.fresh_like(&row.staged, &row.path);
+        let id = record.fork_transfer(row.id, &fresh).await?;
+        match target.move_aside(&row.staged, &fresh).await {
+            Ok(()) => {
+                record.end_transfer(row.id).await?;
+                fenced.kept.insert(row.staged.clone(), TransferRow { id, staged: fresh, ..row.clone() });
+            }
+            Err(error) if error.kind().ends_round() => return Err(error),
+            Err(error) if error.kind() == Kind::NotFound => {
+                record.end_transfer(row.id).await?;
+                record.end_transfer(id).await?;
+                gone.push(row.staged.clone());
+            }
+            Err(error) => {
+                tracing::info!("cannot go on with a staged file: {error}");
+                record.end_transfer(id).await?;
+                fenced.is_partial |= !drop_staged(target, row, record).await?;
+                fenced.removed.insert(row.staged.clone());
+            }
+        }
+    }
+    if !fenced.kept.is_empty() {
+        fenced.removed.extend(gone); // moved on by an earlier fence, not placed
+    }
+    Ok(fenced)
+}
+
+/// Removes a staged file that is of no use. `false`: that cannot be done now, and its row stays, so that it
+/// is tried again.
+pub(super) async fn drop_staged<T: Tree>(target: &T, row: &TransferRow, record: &Record) -> Result<bool> {
+    match target.remove_file(&row.staged).await {
+        Err(error) if error.kind().ends_round() => Err(error),
+        Err(error) if error.kind() != Kind::NotFound => {
+            tracing::info!("cannot remove a staged file: {error}");
+            Ok(false)
+        }
+        _ => record.end_transfer(row.id).await.map(|()| true),
+    }
 }
 
 /// Removes what is in this agent's staging folder and was not kept.
@@ -124,14 +184,22 @@ async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &mut Fenced) -> R
         Ok(listing) => listing,
         Err(error) if error.kind().ends_round() => return Err(error),
         Err(error) => {
-            fenced.is_whole &= error.kind() == Kind::NotFound;
+            fenced.is_partial |= error.kind() != Kind::NotFound;
             return Ok(()); // there is none, or we may not: nothing is staged there from now on
         }
     };
-    let stale = listing.entries.iter().map(|entry| folder.join(&entry.name));
-    let kept: HashSet<RelPath> = fenced.kept.values().cloned().collect();
-    for path in stale.filter(|path| !kept.contains(path)) {
-        match target.remove_file(&path).await {
+    let kept: HashSet<&RelPath> = fenced.kept.values().map(|row| &row.staged).collect();
+    let found = listing.entries.iter().map(|entry| (folder.join(&entry.name), entry.stat.kind));
+    let stale = found.filter(|(path, _)| !kept.contains(path));
+    let swept = stale.map(async |(path, kind)| {
+        let result = match kind {
+            EntryKind::Dir => sweep_bin(target, &path, &staging.fresh_inside()).await,
+            _ => target.remove_file(&path).await,
+        };
+        (path, result)
+    });
+    for (path, result) in in_batches(swept, WIDTH).await {
+        match result {
             Ok(()) => drop(fenced.removed.insert(path)),
             Err(error) if error.kind() == Kind::NotFound => {} // a late rename took it at this moment
             Err(error) if error.kind().ends_round() => return Err(error),
@@ -142,4 +210,16 @@ async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &mut Fenced) -> R
         }
     }
     Ok(())
+}
+
+/// Removes the folder in which an attempt put what it removed, under a fresh name: a late rename into it
+/// finds no folder.
+async fn sweep_bin<T: Tree>(target: &T, bin: &RelPath, fresh: &RelPath) -> Result<()> {
+    target.move_aside(bin, fresh).await?;
+    let listing = target.list(fresh).await?;
+    let files = listing.entries.iter().chain(&listing.own).map(|entry| fresh.join(&entry.name));
+    for removed in in_batches(files.map(async |file| target.remove_file(&file).await), WIDTH).await {
+        removed?;
+    }
+    target.remove_dir(fresh).await
 }

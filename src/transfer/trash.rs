@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
-use super::Shared;
+use super::record::Record;
+use super::{Shared, in_batches};
 use crate::entry::{Kind, Stat};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::id::Token;
@@ -14,10 +15,15 @@ use crate::journal::Why;
 use crate::path::RelPath;
 use crate::tree::{Tree, own};
 
+/// Folders closed at once.
+const WIDTH: usize = 64;
+
 /// The trash of one round.
 pub(super) struct Trash {
     /// The name of the round's folder; `None`: nothing is kept.
     round: Option<String>,
+    /// Where this attempt puts what is not kept, before it is removed; `None`: there is no such place.
+    bin: OnceCell<Option<RelPath>>,
     /// Its folders: each is made once, by whoever needs it first.
     folders: Mutex<HashMap<RelPath, Folder>>,
 }
@@ -27,7 +33,7 @@ type Folder = Arc<OnceCell<()>>;
 
 impl Trash {
     pub fn new(round: Option<String>) -> Self {
-        Self { round, folders: Mutex::default() }
+        Self { round, bin: OnceCell::new(), folders: Mutex::default() }
     }
 
     fn folder(&self, path: &RelPath) -> Folder {
@@ -89,9 +95,46 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Removes a file or link for good.
     pub(super) async fn do_away(&self, path: &RelPath) -> Result<()> {
         self.record.begin_changes().await?;
-        self.let_in(path, || self.target.remove_file(path)).await?;
+        if !self.put_away(path).await? {
+            self.let_in(path, || self.target.remove_file(path)).await?;
+        }
         self.touch(path);
         Ok(())
+    }
+
+    /// A REMOVE that was cut off may run when something new stands at that path. So it goes by a name that
+    /// nothing else ever has, in a folder that the next attempt takes away. `false`: that cannot be done.
+    async fn put_away(&self, path: &RelPath) -> Result<bool> {
+        let Some(bin) = self.bin().await? else { return Ok(false) };
+        let place = bin.join_path(&own::nameless(&Token::draw(self.random.as_ref())));
+        match self.let_in(path, || self.target.move_aside(path, &place)).await {
+            Ok(()) => {}
+            Err(error) if error.kind().ends_round() || error.kind() == ErrorKind::NotFound => {
+                return Err(error);
+            }
+            Err(_) => return Ok(false), // another file system, perhaps
+        }
+        match self.target.remove_file(&place).await {
+            Err(error) if error.kind().ends_round() => return Err(error),
+            Err(error) => tracing::info!("leaving it to the next sweep: {error}"),
+            Ok(()) => {}
+        }
+        Ok(true)
+    }
+
+    async fn bin(&self) -> Result<Option<&RelPath>> {
+        let make = || async {
+            if !self.target.traits().is_far || self.staging.is_beside() {
+                return Ok(None); // what this machine was asked for is done or not when we are gone
+            }
+            let folder = self.staging.fresh_inside();
+            match self.target.make_dir(&folder, 0o700).await {
+                Ok(()) => Ok(Some(folder)),
+                Err(error) if error.kind().ends_round() => Err(error),
+                Err(_) => Ok(None),
+            }
+        };
+        self.trash.bin.get_or_try_init(make).await.map(Option::as_ref)
     }
 
     async fn make_trash_for(&self, place: &RelPath) -> Result<()> {
@@ -127,4 +170,37 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             .hint("Make .highwater/trash writable on that side, or make room there.")
             .because(error)
     }
+}
+
+/// What the names of folders end in into which nothing goes any more.
+const CLOSED: &str = "-kept";
+
+/// Whether nothing goes into this folder any more.
+pub(super) fn is_closed(round: &str) -> bool {
+    round.ends_with(CLOSED)
+}
+
+/// Gives each folder in the trash that an attempt which was cut off may have moved things into another
+/// name: a rename that runs late finds no folder, and leaves what stands at its path by now.
+pub(super) async fn fence_trash<T: Tree>(target: &T, record: &Record) -> Result<()> {
+    let open = record.open_trash().await?;
+    let closed = in_batches(open.iter().map(|round| close(target, record, round)), WIDTH).await;
+    closed.into_iter().collect()
+}
+
+async fn close<T: Tree>(target: &T, record: &Record, round: &str) -> Result<()> {
+    let now = format!("{round}{CLOSED}");
+    let is_there = match target.move_aside(&own::trash_of(round), &own::trash_of(&now)).await {
+        Ok(()) => true,
+        Err(error) if error.kind().ends_round() => return Err(error),
+        // A fence that was cut off may have done it.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            target.stat(&own::trash_of(&now)).await?.is_some()
+        }
+        Err(error) => {
+            tracing::info!("cannot close a folder in the trash: {error}");
+            false
+        }
+    };
+    if is_there { record.trash_renamed(round, &now).await } else { Ok(()) }
 }

@@ -77,6 +77,11 @@ pub fn staged(agent: &Token, token: &Token) -> RelPath {
     own(format!(".highwater/stage/{agent}/{token}"))
 }
 
+/// A name in a folder of ours.
+pub fn nameless(token: &Token) -> RelPath {
+    own(token.to_string())
+}
+
 /// A file being written beside its target.
 pub fn staged_beside(target: &RelPath, token: &Token) -> RelPath {
     let folder = target.parent().unwrap_or_default();
