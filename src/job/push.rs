@@ -63,7 +63,8 @@ pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Att
 /// The same walk and plan, shown instead of done.
 pub(super) async fn preview<D: Dial>(round: &Round<D>, show: &mut dyn Preview) -> Result<()> {
     let near = round.open_near_source().await?;
-    let reached = if round.must_look().await? { Some(round.reach_root(false).await?) } else { None };
+    let looks = round.must_look().await? || round.accepts_roots(); // who says so may mean another root
+    let reached = if looks { Some(round.reach_root(false).await?) } else { None };
     let in_doubt = reached.as_ref().is_some_and(|r| r.in_doubt);
     let far_walk = match &reached {
         Some(reached) if !reached.is_empty => Some(walk(reached.far.clone(), round.skip())),
