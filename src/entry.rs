@@ -107,16 +107,21 @@ pub fn same_content(now: &Stat, then: &Stat) -> Sameness {
 
 /// Whether a look `taken` at a moment of the same clock cannot be trusted to notice a later change:
 /// the file's mtime is so close that another write may leave it as it is (git's "racy" index entries).
-/// `granularity_secs` is 2 for far sides (whole seconds, rounded either way), 0 means 10 ms for near ones.
+/// `granularity_secs` is 2 for far sides (whole seconds, rounded either way), 0 means 10 ms for near ones,
+/// but 2 s there too for an mtime without a fraction: vfat keeps even seconds, older NFS and ext3 whole ones.
 /// An mtime that is days ahead was set by hand, and a write would set it to now.
 pub fn is_racy(mtime: Time, taken: Time, granularity_secs: i64) -> bool {
     const DAY_SECS: i64 = 24 * 3600;
+    const SECOND_NANOS: i128 = 1_000_000_000;
     if mtime.secs > taken.secs.saturating_add(DAY_SECS) {
         return false;
     }
-    let slack_nanos: i128 =
-        if granularity_secs > 0 { i128::from(granularity_secs) * 1_000_000_000 } else { 10_000_000 };
-    let nanos = |t: Time| i128::from(t.secs) * 1_000_000_000 + i128::from(t.nanos);
+    let slack_nanos = match granularity_secs {
+        secs if secs > 0 => i128::from(secs) * SECOND_NANOS,
+        _ if mtime.nanos == 0 => 2 * SECOND_NANOS,
+        _ => 10_000_000,
+    };
+    let nanos = |t: Time| i128::from(t.secs) * SECOND_NANOS + i128::from(t.nanos);
     nanos(mtime) + slack_nanos > nanos(taken)
 }
 
@@ -245,10 +250,18 @@ mod tests {
         assert!(is_racy(at(100, 0), at(101, 0), 2));
         assert!(!is_racy(at(100, 0), at(102, 0), 2));
         assert!(is_racy(at(100, 999_000_000), at(101, 0), 0));
-        assert!(!is_racy(at(100, 0), at(101, 0), 0));
+        assert!(!is_racy(at(100, 980_000_000), at(101, 0), 0));
         assert!(is_racy(at(50_000, 0), at(100, 0), 0));
         assert!(!is_racy(at(100_000, 0), at(100, 0), 0));
         assert!(!is_racy(at(100_000, 0), at(100, 0), 2));
+    }
+
+    #[test]
+    fn a_near_file_system_that_keeps_no_fractions_of_seconds_hides_a_second_write_for_longer() {
+        let at = |secs, nanos| Time { secs, nanos };
+        assert!(is_racy(at(100, 0), at(101, 999_000_000), 0));
+        assert!(!is_racy(at(100, 0), at(102, 0), 0));
+        assert!(!is_racy(at(100, 1), at(101, 0), 0));
     }
 
     #[test]
