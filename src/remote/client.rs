@@ -233,7 +233,9 @@ impl client::Handler for Client {
             DisconnectReason::ReceivedDisconnect(said) => {
                 notes.farewell = Some(escape(said.message.as_bytes()).chars().take(500).collect());
             }
-            DisconnectReason::Error(error) => notes.failure = Some(escape(error.to_string().as_bytes())),
+            DisconnectReason::Error(error) => {
+                notes.failure.get_or_insert_with(|| escape(error.to_string().as_bytes()));
+            }
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::dial::dial;
 pub use super::host_key::{HostKeyRecord, HostTrust};
 use super::host_key::{Known, by_type};
 pub use super::key_file::KeyFile;
+use super::pulse::{Counted, Pulse, Watchdog};
 use super::refusal::{broken_off, end_of, refused, silent};
 use super::wire::{Grip, Wire};
 use crate::error::{Error, Kind, Result};
@@ -63,7 +64,7 @@ impl Endpoint {
 }
 
 /// A channel on which the server speaks SFTP.
-pub type SftpChannel = ChannelStream<client::Msg>;
+pub type SftpChannel = Counted<ChannelStream<client::Msg>>;
 
 /// What became known of a server while connecting. All texts are escaped.
 #[derive(Debug, Clone)]
@@ -88,6 +89,9 @@ pub struct Connection {
     wire: Grip,
     facts: ServerFacts,
     accepted_new_key: Option<HostKeyRecord>,
+    /// The requests and replies of all channels.
+    pulse: Arc<Pulse>,
+    _watchdog: Watchdog,
 }
 
 /// Connects, checks the host key and logs in.
@@ -215,7 +219,9 @@ impl Met {
         let accepted_new_key = notes.accepted_new_key.then_some(host_key);
         drop(notes);
         let Met { handle, notes, wire } = self;
-        Ok(Connection { endpoint: endpoint.clone(), handle, notes, wire, facts, accepted_new_key })
+        let (endpoint, pulse) = (endpoint.clone(), Arc::default());
+        let _watchdog = Watchdog::start(&pulse, &wire, &notes);
+        Ok(Connection { endpoint, handle, notes, wire, facts, accepted_new_key, pulse, _watchdog })
     }
 }
 
@@ -223,6 +229,12 @@ impl Connection {
     /// What became known of the server while connecting.
     pub fn server(&self) -> &ServerFacts {
         &self.facts
+    }
+
+    /// By what the server's abilities are remembered: where it is and how it names itself. Two servers of
+    /// one software may differ in what they run and what lies below them.
+    pub fn identity(&self) -> String {
+        format!("{}:{} {}", self.endpoint.host, self.endpoint.port, self.facts.ident)
     }
 
     /// The host key that was accepted at first contact, for the caller to pin.
@@ -258,7 +270,9 @@ impl Connection {
         channel.request_subsystem(true, "sftp").await.map_err(|e| self.not_opened(e))?;
         loop {
             match channel.wait().await {
-                Some(ChannelMsg::Success) => return Ok(channel.into_stream()),
+                Some(ChannelMsg::Success) => {
+                    return Ok(Counted::new(channel.into_stream(), self.pulse.clone()));
+                }
                 Some(ChannelMsg::Failure) => {
                     let _ = channel.close().await; // fails only if the connection is gone, then it is closed
                     return Err(self.no_sftp());

@@ -21,8 +21,10 @@ use crate::error::{Error, Kind, Result};
 /// The version of SFTP that we speak: the one that every server has (draft-ietf-secsh-filexfer-02).
 pub const VERSION: u32 = 3;
 
-/// Seconds that one request may take, counted from when it was handed to the library.
-const REQUEST_TIMEOUT_SECS: u64 = 120;
+/// Seconds that one request may take, counted from when it was handed to the library, where on a slow
+/// line it waits for all that was handed over before. Whether the server still answers at all is watched
+/// over by `pulse`.
+const REQUEST_TIMEOUT_SECS: u64 = 3600;
 
 /// The same for requests of a session that has ended.
 const LAST_REQUESTS_SECS: u64 = 1;

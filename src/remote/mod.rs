@@ -15,6 +15,7 @@ mod lane;
 mod open_file;
 pub mod pin;
 pub mod probe;
+mod pulse;
 mod refusal;
 pub mod sftp;
 mod status;

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -23,6 +23,7 @@ pub(super) struct Control {
     reader: AtomicWaker,
     writer: AtomicWaker,
     received_bytes: AtomicU64,
+    sent_bytes: AtomicU64,
     greeting: Mutex<Vec<u8>>,
 }
 
@@ -37,6 +38,11 @@ impl Control {
     /// Bytes received so far.
     pub(super) fn received_bytes(&self) -> u64 {
         self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the system took for sending so far.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
     }
 
     /// What the server said before or instead of speaking SSH, for people; empty when it said nothing.
@@ -84,6 +90,13 @@ impl Drop for Grip {
     }
 }
 
+impl Grip {
+    /// To look on without holding.
+    pub(super) fn look_on(&self) -> Weak<Control> {
+        Arc::downgrade(&self.0)
+    }
+}
+
 /// A stream under the control of a [`Control`].
 pub(super) struct Wire<S> {
     stream: S,
@@ -116,7 +129,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.control.check(&this.control.writer, cx)?;
-        Pin::new(&mut this.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        if let Poll::Ready(Ok(bytes)) = &written {
+            this.control.sent_bytes.fetch_add(*bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
