@@ -102,9 +102,7 @@ pub async fn pin(
     replace: bool,
     command: &str,
 ) -> Result<()> {
-    state.create()?;
-    let _lock = Lock::take(&state.lock(), command, &SystemClock)?;
-    let journal = Journal::open(&state.journal())?.journal;
+    let (_lock, journal) = to_note(state, command)?;
     if replace {
         journal.remove_pins(&endpoint.host, endpoint.port).await?;
     }
@@ -124,6 +122,21 @@ pub async fn outcome(state: &StateDir, job: &str, round: i64) -> Result<Outcome>
     let row = rows.into_iter().find(|row| row.id.0 == round).ok_or_else(gone)?;
     let lists = journal.problems(row.id).await?;
     PastRound::new(job, row, lists).outcome.ok_or_else(gone)
+}
+
+/// The journal, to write a word into it: beside the process that works with it, if there is one.
+/// `command` is who does so.
+pub fn to_note(state: &StateDir, command: &str) -> Result<(Option<Lock>, Journal)> {
+    state.create()?;
+    match Lock::take(&state.lock(), command, &SystemClock) {
+        Ok(lock) => Ok((Some(lock), Journal::open(&state.journal())?.journal)),
+        Err(locked) if locked.kind() == Kind::Locked => match Journal::open_beside(&state.journal()) {
+            Ok(journal) => Ok((None, journal)),
+            Err(missing) if missing.kind() == Kind::NotFound => Err(locked),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }
 
 async fn history(
@@ -163,4 +176,29 @@ fn folders(parent: &Path) -> Result<Vec<PathBuf>> {
         entries => entries.map_err(error)?,
     };
     entries.map(|entry| entry.map(|e| e.path()).map_err(error)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_key_is_pinned_while_another_process_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::resolve(Some(folder.path()), &|_| None).unwrap();
+        let server = Endpoint { host: "example.org".into(), port: 22, user: "web1".into() };
+        let key_type = "ssh-ed25519".to_owned();
+        let shown = HostKeyRecord {
+            public_key: format!("{key_type} AAAA"),
+            fingerprint: "SHA256:x".into(),
+            key_type,
+        };
+        let _lock = Lock::take(&state.lock(), "daemon", &SystemClock).unwrap();
+        let too_early = pin(&state, &server, &shown, false, "test").await.unwrap_err();
+        assert_eq!(too_early.kind(), Kind::Locked, "there is no journal yet");
+        let _owned = Journal::open(&state.journal()).unwrap();
+        pin(&state, &server, &shown, false, "test").await.unwrap();
+        let pinned = pins(&state, &server).await.unwrap();
+        assert_eq!(pinned.iter().map(|pin| pin.key.as_str()).collect::<Vec<_>>(), ["AAAA"]);
+    }
 }

@@ -5,18 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use super::account::{self, Account, Flags, Surroundings};
 use super::args::Probe as Args;
 use super::{Context, config, ends, journals};
-use crate::clock::{Clock, SystemClock, SystemRandom};
+use crate::clock::{SystemClock, SystemRandom};
 use crate::error::{Error, Kind, Result};
-use crate::journal::lock::Lock;
+use crate::journal::Journal;
 use crate::journal::place::StateDir;
-use crate::journal::{Journal, Pin};
 use crate::path::{RemoteRoot, escape};
 use crate::remote::abilities::Known;
-use crate::remote::connect::{Connection, Endpoint, HostKeyRecord, connect};
+use crate::remote::connect::{Connection, Endpoint, connect};
 use crate::remote::host_key::{Place, Verdict};
 use crate::remote::probe::{Trial, look, try_out};
 use crate::remote::sftp::SftpTree;
 use crate::report::probe::{Probe, document, text};
+
+/// Who writes into the journal, for whoever finds it locked.
+const COMMAND: &str = "highwater server probe";
 
 /// Shows what was found out, and keeps what was learned. 1, if something could not be found out.
 pub async fn run(context: &Context, args: &Args) -> Result<u8> {
@@ -27,12 +29,13 @@ pub async fn run(context: &Context, args: &Args) -> Result<u8> {
     let work = connect(&account.endpoint, &account.login, &account.trust);
     let connection = context.unless_stopped(work).await?;
     if let Some(key) = connection.accepted_new_key() {
-        pin(&state, &account.endpoint, key).await?;
+        journals::pin(&state, &account.endpoint, key, false, COMMAND).await?;
     }
+    let identity = connection.identity();
     let found = find_out(context, &connection, account, folder, &state, args.write).await;
     connection.close().await;
     let mut probe = found?;
-    if let Err(error) = keep(&state, &probe).await {
+    if let Err(error) = keep(&state, &identity, &probe).await {
         probe.problems.push(error);
     }
     context.show.either(&document(&probe), || text(&probe))?;
@@ -71,7 +74,7 @@ async fn find_out(
 ) -> Result<Probe> {
     let facts = connection.server().clone();
     let trusted = trusted(&account, connection)?;
-    let remembered = remembered(state, &facts.ident).await?;
+    let remembered = remembered(state, &connection.identity()).await?;
     let mut problems = Vec::new();
     let opened = open(connection, folder.clone(), if write { None } else { Some(remembered) });
     let tree = context.unless_stopped(opened).await?;
@@ -128,40 +131,21 @@ fn trusted(account: &Account, connection: &Connection) -> Result<Option<Place>> 
 }
 
 /// What earlier connections learned of the server.
-async fn remembered(state: &StateDir, ident: &str) -> Result<Known> {
+async fn remembered(state: &StateDir, identity: &str) -> Result<Known> {
     let journal = match Journal::open_to_read(&state.journal()) {
         Ok(journal) => journal,
         Err(error) if error.kind() == Kind::NotFound => return Ok(Known::default()),
         Err(error) => return Err(error),
     };
-    let json = journal.server_abilities(ident).await?;
+    let json = journal.server_abilities(identity).await?;
     // What a newer version wrote and we cannot read is learned again.
     Ok(json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())
 }
 
-async fn keep(state: &StateDir, probe: &Probe) -> Result<()> {
+async fn keep(state: &StateDir, identity: &str, probe: &Probe) -> Result<()> {
     let json = serde_json::to_string(&probe.known)
         .map_err(|e| Error::new(Kind::Internal, "write down what the server can do", "").because(e))?;
-    let (_lock, journal) = journal(state)?;
-    journal.set_server_abilities(&probe.facts.ident, &json).await?;
+    let (_lock, journal) = journals::to_note(state, COMMAND)?;
+    journal.set_server_abilities(identity, &json).await?;
     journal.close().await
-}
-
-async fn pin(state: &StateDir, endpoint: &Endpoint, shown: &HostKeyRecord) -> Result<()> {
-    let (_lock, journal) = journal(state)?;
-    let (host, port) = (endpoint.host.clone(), endpoint.port);
-    let (key_type, fingerprint) = (shown.key_type.clone(), shown.fingerprint.clone());
-    let key = shown.public_key.rsplit(' ').next().unwrap_or_default().to_owned();
-    journal.add_pin(Pin { host, port, key_type, key, fingerprint, added: SystemClock.now() }).await?;
-    journal.close().await
-}
-
-/// The journal, to write a word into it: beside the process that works with it, if there is one.
-fn journal(state: &StateDir) -> Result<(Option<Lock>, Journal)> {
-    state.create()?;
-    match Lock::take(&state.lock(), "highwater server probe", &SystemClock) {
-        Ok(lock) => Ok((Some(lock), Journal::open(&state.journal())?.journal)),
-        Err(error) if error.kind() == Kind::Locked => Ok((None, Journal::open_beside(&state.journal())?)),
-        Err(error) => Err(error),
-    }
 }

@@ -36,7 +36,7 @@ struct Inner {
     last: Mutex<Option<Arc<Far>>>,
     /// The far side of a round that ended well.
     rested: Mutex<Option<Arc<Far>>>,
-    /// What is known of the server, by its identification.
+    /// What is known of the server, by its [identity](Connection::identity).
     learned: Mutex<Option<(String, Arc<Abilities>)>>,
 }
 
@@ -91,7 +91,7 @@ impl Reach {
     pub async fn look(&self) -> Result<Option<Stat>> {
         let connection = self.connection().await?;
         let channel = connection.open_sftp().await?;
-        let known = self.remembered(&connection.server().ident).await;
+        let known = self.remembered(&connection.identity()).await;
         let tree = SftpTree::open(channel, self.0.root.clone(), &connection.server().ident, known).await?;
         let stat = tree.stat(&RelPath::root()).await;
         *lock(&self.0.ready) = Some(connection);
@@ -105,10 +105,10 @@ impl Reach {
 
     /// Writes what was learned of the server into the journal.
     pub async fn keep_learned(&self, journal: &Journal) -> Result<()> {
-        let Some((ident, abilities)) = lock(&self.0.learned).clone() else { return Ok(()) };
+        let Some((identity, abilities)) = lock(&self.0.learned).clone() else { return Ok(()) };
         let json = serde_json::to_string(&abilities.known())
             .map_err(|e| Error::new(Kind::Internal, "write down what the server can do", "").because(e))?;
-        journal.set_server_abilities(&ident, &json).await
+        journal.set_server_abilities(&identity, &json).await
     }
 
     /// Whether the root is there and is a folder.
@@ -129,12 +129,12 @@ impl Reach {
     }
 
     /// What an earlier round learned of the server. What cannot be read is learned again.
-    async fn remembered(&self, ident: &str) -> Known {
-        if let Some((_, abilities)) = lock(&self.0.learned).as_ref().filter(|(of, _)| of == ident) {
+    async fn remembered(&self, identity: &str) -> Known {
+        if let Some((_, abilities)) = lock(&self.0.learned).as_ref().filter(|(of, _)| of == identity) {
             return abilities.known();
         }
         let Some(journal) = &self.0.journal else { return Known::default() };
-        let json = journal.server_abilities(ident).await.ok().flatten();
+        let json = journal.server_abilities(identity).await.ok().flatten();
         json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
     }
 }
@@ -151,10 +151,10 @@ impl Dial for Reach {
             return Ok(far);
         }
         let connection = self.connection().await?;
-        let ident = connection.server().ident.clone();
-        let remembered = self.remembered(&ident).await;
+        let identity = connection.identity();
+        let remembered = self.remembered(&identity).await;
         let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
-        *lock(&self.0.learned) = Some((ident, far.abilities()));
+        *lock(&self.0.learned) = Some((identity, far.abilities()));
         let far = Arc::new(far);
         if self.0.keeps {
             *lock(&self.0.last) = Some(far.clone());
