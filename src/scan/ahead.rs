@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
@@ -27,14 +28,22 @@ pub(super) struct Ahead<T: Tree> {
     tree: Arc<T>,
     skip: Skip,
     limits: Limits,
-    tasks: JoinSet<Result<Listing>>,
+    /// Those that find too much kept already return nothing.
+    tasks: JoinSet<Option<Result<Listing>>>,
     /// What each task lists. One that is not here any more has become of no interest.
     under_way: HashMap<Id, RelPath>,
     ready: BTreeMap<RelPath, Result<Listed>>,
-    /// Entries in `ready`.
-    entries: usize,
+    /// Entries in `ready`, and of tasks that have ended.
+    entries: Arc<AtomicUsize>,
     /// Of every listing that arrived, the first folder in it that was not asked for yet.
     wanted: BTreeMap<RelPath, Cursor>,
+}
+
+/// When a listing is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Now,
+    Later,
 }
 
 /// Where in a listing to look for the next folder.
@@ -53,7 +62,7 @@ impl<T: Tree> Ahead<T> {
             tasks: JoinSet::new(),
             under_way: HashMap::new(),
             ready: BTreeMap::new(),
-            entries: 0,
+            entries: Arc::default(),
             wanted: BTreeMap::new(),
         }
     }
@@ -72,12 +81,12 @@ impl<T: Tree> Ahead<T> {
                 self.absorb(done);
             }
             if let Some(listed) = self.ready.remove(folder) {
-                self.entries -= count(&listed);
+                self.entries.fetch_sub(count(&listed), Ordering::Relaxed);
                 self.top_up();
                 return listed;
             }
             if !self.under_way.values().any(|path| path == folder) {
-                self.ask(folder.clone());
+                self.ask(folder.clone(), Need::Now);
             }
             self.top_up();
             if let Some(done) = self.tasks.join_next_with_id().await {
@@ -93,10 +102,12 @@ impl<T: Tree> Ahead<T> {
         }
         self.wanted.retain(|path, _| !path.is_within(folder));
         self.under_way.retain(|_, path| !path.is_within(folder));
-        let entries = &mut self.entries;
+        let entries = &self.entries;
         self.ready.retain(|path, listed| {
             let stays = !path.is_within(folder);
-            *entries -= if stays { 0 } else { count(listed) };
+            if !stays {
+                entries.fetch_sub(count(listed), Ordering::Relaxed);
+            }
             stays
         });
     }
@@ -105,30 +116,45 @@ impl<T: Tree> Ahead<T> {
     fn top_up(&mut self) {
         while self.tasks.len() < self.limits.at_once
             && self.ready.len() < self.limits.listings_ahead
-            && self.entries < self.limits.entries_ahead
+            && self.entries.load(Ordering::Relaxed) < self.limits.entries_ahead
         {
             let Some(path) = self.wanted.keys().next().cloned() else { return };
-            self.ask(path);
+            self.ask(path, Need::Later);
         }
     }
 
-    fn ask(&mut self, folder: RelPath) {
+    /// What is needed later is let go of if too much is kept by the time it is there: a server may have
+    /// answered many requests with endless folders. It is asked for again when it is needed.
+    fn ask(&mut self, folder: RelPath, need: Need) {
         if let Some(cursor) = self.wanted.remove(&folder) {
             self.want(cursor);
         }
         let (tree, path) = (self.tree.clone(), folder.clone());
-        let task = self.tasks.spawn(async move { tree.list(&path).await });
+        let (entries, most) = (self.entries.clone(), self.limits.entries_ahead);
+        let task = self.tasks.spawn(async move {
+            let listing = tree.list(&path).await;
+            let count = size(&listing);
+            let before = entries.fetch_add(count, Ordering::Relaxed);
+            if need == Need::Now || count == 0 || before < most {
+                return Some(listing);
+            }
+            entries.fetch_sub(count, Ordering::Relaxed);
+            None
+        });
         self.under_way.insert(task.id(), folder);
     }
 
-    fn absorb(&mut self, done: std::result::Result<(Id, Result<Listing>), JoinError>) {
+    fn absorb(&mut self, done: std::result::Result<(Id, Option<Result<Listing>>), JoinError>) {
         let (id, listing) = match done {
             Ok(done) => done,
-            Err(error) => (error.id(), Err(broken(&error))),
+            Err(error) => (error.id(), Some(Err(broken(&error)))),
         };
-        let Some(folder) = self.under_way.remove(&id) else { return };
+        let folder = self.under_way.remove(&id);
+        let Some(listing) = listing else { return };
+        self.entries.fetch_sub(size(&listing), Ordering::Relaxed);
+        let Some(folder) = folder else { return };
         let listed = listing.map(|listing| self.sift(&folder, listing));
-        self.entries += count(&listed);
+        self.entries.fetch_add(count(&listed), Ordering::Relaxed);
         self.ready.insert(folder, listed);
     }
 
@@ -162,7 +188,11 @@ impl<T: Tree> Ahead<T> {
 }
 
 fn count(listed: &Result<Listed>) -> usize {
-    listed.as_ref().map_or(0, |listed| listed.entries.len())
+    listed.as_ref().map_or(0, |listed| listed.entries.len() + listed.refused.len())
+}
+
+fn size(listing: &Result<Listing>) -> usize {
+    listing.as_ref().map_or(0, |listing| listing.entries.len() + listing.refused.len())
 }
 
 fn too_deep(folder: &RelPath, levels: usize) -> Error {
