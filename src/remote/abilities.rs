@@ -111,7 +111,7 @@ impl Abilities {
         offers("fsync@openssh.com", &mut known.fsync);
         offers("lsetstat@openssh.com", &mut known.lsetstat);
         offers("statvfs@openssh.com", &mut known.statvfs);
-        known.keeps_order = order_by_ident(ident);
+        known.keeps_order = order_of(ident, announced);
         Self(Mutex::new(known))
     }
 
@@ -132,9 +132,13 @@ impl Abilities {
 
 /// Keeping order cannot be probed, only known: a server that runs requests side by side does so when
 /// it is busy. OpenSSH's sftp-server is one loop (read in 5.1 to 10.5); ours takes one request at a time.
-fn order_by_ident(ident: &str) -> Can {
+/// sshd may be told to run something else for SFTP under its own identification, as `rclone serve sftp
+/// --stdio`, so that what is announced must fit too: `fstatvfs` is announced by OpenSSH's own in all these
+/// versions, inside sshd or not, and by ours; pkg/sftp, which rclone uses, has only `statvfs`.
+fn order_of(ident: &str, announced: &Announced) -> Can {
     let software = ident.strip_prefix("SSH-2.0-").unwrap_or_default();
-    if software.starts_with("OpenSSH") || software.starts_with("Highwater") { Can::Yes } else { Can::No }
+    let is_known = software.starts_with("OpenSSH") || software.starts_with("Highwater");
+    if is_known && announced.has("fstatvfs@openssh.com") { Can::Yes } else { Can::No }
 }
 
 #[cfg(test)]
@@ -155,6 +159,20 @@ mod tests {
         };
         assert_eq!(now.or(before), both);
         assert_eq!(both.or(Known::default()), both);
+    }
+
+    #[test]
+    fn rclone_run_by_openssh_does_not_keep_order() {
+        let check = |ident: &str, extensions: &[&str], expected| {
+            let extensions = extensions.iter().map(|name| (format!("{name}@openssh.com"), "2".to_owned()));
+            let announced = Announced { extensions: extensions.collect(), ..Announced::default() };
+            let known = Abilities::new(Known::default(), &announced, ident).known();
+            assert_eq!(known.keeps_order, expected, "{ident} {:?}", announced.extensions);
+        };
+        check("SSH-2.0-OpenSSH_9.2p1 Debian-2", &["posix-rename", "statvfs", "fstatvfs"], Can::Yes);
+        check("SSH-2.0-OpenSSH_9.2p1 Debian-2", &["hardlink", "posix-rename", "statvfs"], Can::No);
+        check("SSH-2.0-Highwater_0.1.0", &["fstatvfs"], Can::Yes);
+        check("SSH-2.0-rclone/v1.70", &["posix-rename", "statvfs", "fstatvfs"], Can::No);
     }
 
     #[test]

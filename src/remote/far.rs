@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use crate::entry::{Kind, Listing, Meta, Stat};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{Name, RelPath, RemoteRoot};
-use crate::tree::{Traits, Tree, Whole};
+use crate::tree::{Beside, Traits, Tree, Whole};
 
 use super::abilities::{Abilities, Known};
 use super::connect::Connection;
@@ -155,6 +155,14 @@ impl Tree for Far {
 
     async fn reopen(&self, path: &RelPath) -> Result<FarStaged> {
         self.explained(self.tree.reopen(path).await)
+    }
+
+    async fn reopen_beside(&self, path: &RelPath, others: &[&FarStaged]) -> Result<Beside<FarStaged>> {
+        self.explained(self.tree.reopen_beside(path, others).await)
+    }
+
+    fn note_beside(&self, works: bool) {
+        self.tree.note_beside(works);
     }
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {

@@ -20,6 +20,7 @@ mod refusal;
 pub mod sftp;
 mod status;
 pub mod stream;
+mod to_the_end;
 mod wire;
 
 pub use lane::{Announced, VERSION};

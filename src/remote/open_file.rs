@@ -9,8 +9,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as StdMutex};
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
@@ -37,12 +37,13 @@ pub(super) struct Handle {
     /// What it was opened by, for messages.
     wire_path: Vec<u8>,
     closed: AtomicBool,
-    permit: Option<OwnedSemaphorePermit>,
+    /// Until the server has closed it.
+    permit: StdMutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl Handle {
     pub fn new(lane: Arc<Lane>, wire: String, wire_path: Vec<u8>, permit: OwnedSemaphorePermit) -> Self {
-        Self { lane, wire, wire_path, closed: AtomicBool::new(false), permit: Some(permit) }
+        Self { lane, wire, wire_path, closed: AtomicBool::new(false), permit: StdMutex::new(Some(permit)) }
     }
 
     pub fn error(&self, operation: &str, error: &SftpError) -> Error {
@@ -66,10 +67,17 @@ impl Handle {
         self.lane.command("fsync@openssh.com", payload).await
     }
 
+    /// Closes it, and lets another file be opened in its place: what is still done with its name needs
+    /// no handle.
     pub async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Relaxed);
         let reply = self.lane.session.close(self.wire.as_str()).await;
+        drop(self.take_permit());
         reply.map(drop).map_err(|e| self.error("close", &e))
+    }
+
+    fn take_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.permit.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 }
 
@@ -78,7 +86,7 @@ impl Drop for Handle {
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        let (lane, wire, permit) = (self.lane.clone(), std::mem::take(&mut self.wire), self.permit.take());
+        let (lane, wire, permit) = (self.lane.clone(), std::mem::take(&mut self.wire), self.take_permit());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return; // the program ends, and the connection with it
         };
@@ -309,12 +317,19 @@ impl StagedFile for FarStaged {
         }
     }
 
+    async fn close(&self) -> Result<()> {
+        if let Sequence::Answered(order) = &self.sequence {
+            let _alone = order.write().await;
+            return self.handle.close().await;
+        }
+        self.handle.close().await
+    }
+
     async fn finish(&self, size: u64, meta: &Meta, durable: bool) -> Result<Stat> {
-        let sealing = self.seal(self.attrs(size, meta), durable);
         let stat = match &self.sequence {
             Sequence::Sending(gate) => {
                 let turn = gate.lock().await;
-                begin(sealing, turn).await?
+                begin(self.seal(self.attrs(size, meta), durable), turn).await?
             }
             Sequence::Answered(order) => {
                 let _alone = order.write().await;

@@ -232,7 +232,7 @@ impl<'a> Bench<'a> {
     async fn try_two_handles(&self, trial: &mut Trial) -> Result<()> {
         let meta = Meta { mode: 0o600, mtime: MTIME };
         let file = self.tree.stage(&self.two).await?;
-        let Some(other) = self.tree.reopen_elsewhere(&self.two, &file).await? else {
+        let Some(other) = self.tree.reopen_elsewhere(&self.two, &[&file]).await? else {
             file.write_at(0, half(2)).await?;
             return file.finish(HALF_BYTES as u64, &meta, false).await.map(drop);
         };

@@ -11,24 +11,32 @@ use futures_util::future::{join, join4};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::abilities::{Abilities, Can, Known, LinkOrder};
 use super::dialect;
 use super::lane::{Announced, Lane};
 use super::open_file::{FarSource, FarStaged, Handle, read_fully, request_read};
 use super::status::{is_end, kind_of};
+use super::to_the_end::to_the_end;
 use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{RelPath, RemoteRoot, escape, from_wire, to_wire};
 use crate::tree::space::explain_space;
-use crate::tree::{Traits, Tree, Whole};
+use crate::tree::{Beside, Traits, Tree, Whole, own};
 
 /// Names that one folder may have before its listing is refused instead of believed.
 const MOST_NAMES: usize = 4_000_000;
 
-/// Bytes of names that one folder may have.
-const MOST_NAME_BYTES: usize = 512 << 20;
+/// Bytes that one listing may take here.
+const MOST_LISTING_BYTES: usize = 512 << 20;
+
+/// Bytes that each listing may take while others do too: with 64 under way, 64 MiB. Of those that need
+/// more, one at a time goes on.
+const LISTING_SHARE_BYTES: usize = 1 << 20;
+
+/// What a name takes besides its bytes.
+const NAME_OVERHEAD_BYTES: usize = size_of::<(Vec<u8>, Stat)>() + 16;
 
 /// A folder on an SFTP server.
 pub struct SftpTree {
@@ -36,6 +44,8 @@ pub struct SftpTree {
     lanes: RwLock<Vec<Arc<Lane>>>,
     turn: AtomicUsize,
     busy: Arc<Notify>,
+    /// For the one listing that is larger than its share.
+    large_listing: Semaphore,
     pub(super) abilities: Arc<Abilities>,
 }
 
@@ -54,6 +64,7 @@ impl SftpTree {
             lanes: RwLock::new(vec![Arc::new(lane)]),
             turn: AtomicUsize::new(0),
             busy,
+            large_listing: Semaphore::new(1),
             abilities: Arc::new(abilities),
         })
     }
@@ -101,20 +112,25 @@ impl SftpTree {
         })
     }
 
-    /// Opens a staged file once more, on another channel than `other` has it open on. `None`: there is no
-    /// other channel.
+    /// Opens a staged file once more, on a channel on which none of `others` has it open. `None`: there
+    /// is no such channel.
     pub(super) async fn reopen_elsewhere(
         &self,
         path: &RelPath,
-        other: &FarStaged,
+        others: &[&FarStaged],
     ) -> Result<Option<FarStaged>> {
-        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner()).clone();
-        let Some(lane) = lanes.into_iter().find(|lane| !Arc::ptr_eq(lane, other.lane())) else {
-            return Ok(None);
-        };
+        let Some(lane) = self.lane_beside(others) else { return Ok(None) };
         let flags = OpenFlags::READ | OpenFlags::WRITE;
         let handle = self.open_regular(lane, path, flags, "open the temporary file").await?;
         Ok(Some(FarStaged::new(handle, self.abilities.clone(), true)))
+    }
+
+    fn lane_beside(&self, others: &[&FarStaged]) -> Option<Arc<Lane>> {
+        let is_free = |lane: &&Arc<Lane>| !others.iter().any(|other| Arc::ptr_eq(lane, other.lane()));
+        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
+        let free: Vec<&Arc<Lane>> = lanes.iter().filter(is_free).collect();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(free.len())?;
+        Some(free[turn].clone())
     }
 
     fn first_lane(&self) -> Arc<Lane> {
@@ -165,10 +181,13 @@ impl SftpTree {
             permissions: flags.contains(OpenFlags::CREATE).then_some(0o600),
             ..FileAttributes::default()
         };
-        match lane.session.open(to_wire(&wire_path), flags, attrs).await {
-            Ok(reply) => Ok(Handle::new(lane, reply.handle, wire_path, permit)),
-            Err(e) => Err(lane.error(operation, &wire_path, &e)),
-        }
+        let opening = async move {
+            match lane.session.open(to_wire(&wire_path), flags, attrs).await {
+                Ok(reply) => Ok(Handle::new(lane, reply.handle, wire_path, permit)),
+                Err(e) => Err(lane.error(operation, &wire_path, &e)),
+            }
+        };
+        to_the_end(opening).await
     }
 
     /// Opens what is a regular file and no link: SFTP's OPEN follows links, so LSTAT goes with it.
@@ -191,11 +210,8 @@ impl SftpTree {
     }
 
     async fn read_names(&self, lane: Arc<Lane>, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
-        let fail = |e: SftpError| lane.error("list the folder", wire_path, &e);
-        let permit = lane.handle().await.ok_or_else(|| closed(wire_path))?;
-        let handle = lane.session.opendir(to_wire(wire_path)).await.map_err(fail)?.handle;
-        let handle = Handle::new(lane.clone(), handle, wire_path.to_vec(), permit);
-        collect_names(&lane, handle.wire(), wire_path).await // dropping closes, without making us wait
+        let handle = open_folder(lane.clone(), wire_path.to_vec()).await?;
+        collect_names(&lane, handle.wire(), wire_path, &self.large_listing).await // dropping closes, without making us wait
     }
 
     /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
@@ -214,10 +230,13 @@ impl SftpTree {
     }
 
     /// `posix-rename@openssh.com`, tried even where it was not announced (paramiko's server has it so).
+    /// `false`: it was not done, and the server may not have it.
     pub(super) async fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<bool> {
-        if !self.known().posix_rename.may() {
+        let known = self.known().posix_rename;
+        if !known.may() {
             return Ok(false);
         }
+        let is_guess = known == Can::Unknown; // neither announced nor done before
         let mut payload = Vec::with_capacity(from.len() + to.len() + 8);
         dialect::put_string(&mut payload, from);
         dialect::put_string(&mut payload, to);
@@ -231,12 +250,19 @@ impl SftpTree {
                 self.abilities.learn(|k| k.posix_rename = Can::No);
                 Ok(false)
             }
+            // Some servers answer so to every request that they do not know; then nothing happened.
+            Err(e) if kind_of(&e) == ErrorKind::Failed && is_guess => {
+                match self.lstat_at(&lane, from).await? {
+                    Some(_) => Ok(false),
+                    None => Err(lane.error("rename to", to, &e)),
+                }
+            }
             Err(e) => Err(lane.error("rename to", to, &e)),
         }
     }
 
     /// Where nothing renames over an existing name: move the old one aside, place, drop the old one.
-    /// A crash in between leaves the old version beside its place under a name of ours; the next round
+    /// A crash in between leaves the old version where files are staged, which the next round sweeps; it
     /// sees the target missing and places again.
     async fn replace_by_detour(&self, staged: &RelPath, target: &RelPath) -> Result<()> {
         let (from, to) = (self.at(staged), self.at(target));
@@ -244,7 +270,7 @@ impl SftpTree {
         if self.lstat_at(&lane, &to).await?.is_none() {
             return self.rename_plainly(&lane, &from, &to).await;
         }
-        let aside = self.at(&aside_of(staged, target));
+        let aside = self.at(&aside_of(staged, target)?);
         self.rename_plainly(&lane, &to, &aside).await?;
         if let Err(error) = self.rename_plainly(&lane, &from, &to).await {
             if error.kind().loses_connection() {
@@ -253,8 +279,10 @@ impl SftpTree {
             self.rename_plainly(&lane, &aside, &to).await?;
             return Err(error);
         }
-        let reply = lane.session.remove(to_wire(&aside)).await;
-        reply.map(drop).map_err(|e| lane.error("remove", &aside, &e))
+        if let Err(e) = lane.session.remove(to_wire(&aside)).await {
+            tracing::info!("an old version stays at {}: {e}", escape(&aside)); // the new one is in its place
+        }
+        Ok(())
     }
 
     async fn refuse_folder(&self, target: &RelPath) -> Result<()> {
@@ -336,8 +364,12 @@ impl SftpTree {
                 Ok(true)
             }
             Err(e) if kind_of(&e).loses_connection() => Err(handle.error("make durable", &e)),
-            Err(_) => {
+            Err(e) if cannot_sync(&e) => {
                 self.abilities.learn(|k| k.fsync_dir = Can::No);
+                Ok(false)
+            }
+            Err(e) => {
+                tracing::debug!("this folder is not made durable: {e}");
                 Ok(false)
             }
         }
@@ -428,6 +460,18 @@ impl Tree for SftpTree {
         Ok(FarStaged::new(handle, self.abilities.clone(), true))
     }
 
+    async fn reopen_beside(&self, path: &RelPath, others: &[&FarStaged]) -> Result<Beside<FarStaged>> {
+        match self.reopen_elsewhere(path, others).await? {
+            Some(staged) => Ok(Beside { staged, is_proved: self.known().two_handles == Can::Yes }),
+            None => Err(Error::new(ErrorKind::Unsupported, "open once more", escape(&self.at(path)))
+                .detail("there is no other channel")),
+        }
+    }
+
+    fn note_beside(&self, works: bool) {
+        self.abilities.learn(|k| k.two_handles = if works { Can::Yes } else { Can::No });
+    }
+
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
         let (from, to) = (self.at(staged), self.at(target));
         match self.rename_over(&from, &to).await {
@@ -435,6 +479,7 @@ impl Tree for SftpTree {
             Ok(false) => {
                 self.refuse_folder(target).await?;
                 self.replace_by_detour(staged, target).await?;
+                self.abilities.learn(|k| k.posix_rename = Can::No); // what it refused can be done
                 Ok(*finished)
             }
             Err(error) if error.kind() == ErrorKind::Failed => {
@@ -518,9 +563,12 @@ impl Tree for SftpTree {
             Err(error) if error.kind().loses_connection() || error.kind() == ErrorKind::NotFound => {
                 return Err(error);
             }
-            Err(_) => {
-                self.abilities.learn(|k| k.fsync_dir = Can::No);
-                return Ok(false);
+            Err(error) => {
+                if error.kind() == ErrorKind::Unsupported {
+                    self.abilities.learn(|k| k.fsync_dir = Can::No);
+                }
+                tracing::debug!("this folder is not made durable: {error}: {}", error.reason());
+                return Ok(false); // it tells of this folder only: no right to read it, too many open files
             }
         };
         let synced = self.sync_handle(&handle).await?;
@@ -552,12 +600,29 @@ impl Tree for SftpTree {
             open_files: lanes.iter().map(|lane| lane.handles.available_permits()).sum(),
             links: known.link_order != LinkOrder::None,
             readers: lanes.len(),
-            // Handles on several channels are several processes there: known to be right for servers that
-            // pass each request on to the system in order, and not tried elsewhere.
-            writers: if known.keeps_order == Can::Yes { lanes.len() } else { 1 },
+            // Handles on several channels are several processes there: the first one that is opened beside
+            // another proves whether they see each other's writes.
+            writers: if known.two_handles.may() && known.write_at.may() { lanes.len() } else { 1 },
             is_far: true,
         }
     }
+}
+
+/// Whether this answer to the fsync of an open folder tells of the server rather than of this folder:
+/// FAILURE and, for EINVAL, OpenSSH's BAD_MESSAGE are what some file systems below it have it say.
+fn cannot_sync(error: &SftpError) -> bool {
+    matches!(kind_of(error), ErrorKind::Unsupported | ErrorKind::Failed | ErrorKind::Name)
+}
+
+async fn open_folder(lane: Arc<Lane>, wire_path: Vec<u8>) -> Result<Handle> {
+    let permit = lane.handle().await.ok_or_else(|| closed(&wire_path))?;
+    let opening = async move {
+        match lane.session.opendir(to_wire(&wire_path)).await {
+            Ok(reply) => Ok(Handle::new(lane, reply.handle, wire_path, permit)),
+            Err(e) => Err(lane.error("list the folder", &wire_path, &e)),
+        }
+    };
+    to_the_end(opening).await
 }
 
 fn closed(wire_path: &[u8]) -> Error {
@@ -578,22 +643,31 @@ pub(super) fn link_probes(link: &RelPath) -> Result<[RelPath; 2]> {
     Ok([probe("-1")?, probe("-2")?])
 }
 
-/// Where the old version waits during a replacement without `posix-rename`: beside the target.
-fn aside_of(staged: &RelPath, target: &RelPath) -> RelPath {
+/// Where the old version waits during a replacement without `posix-rename`: in the staging folder, whose
+/// sweep finds it if nobody else does, or beside a target beside which the new one was staged.
+fn aside_of(staged: &RelPath, target: &RelPath) -> Result<RelPath> {
     let token = staged.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-    let folder = target.parent().unwrap_or_default();
-    let name = [b".highwater-old-", token.as_slice()].concat();
-    match crate::path::Name::new(name) {
-        Ok(name) => folder.join(&name),
-        Err(_) => staged.clone(), // cannot be: the prefix alone makes a name
-    }
+    let (folder, name) = if staged.is_within(&own::folder()) {
+        (staged.parent(), [token.as_slice(), b"-old"].concat())
+    } else {
+        (target.parent(), [b".highwater-old-", token.as_slice()].concat())
+    };
+    let name = crate::path::Name::new(name)
+        .map_err(|e| Error::new(ErrorKind::Internal, "name the old version of", target).because(e))?;
+    Ok(folder.unwrap_or_default().join(&name))
 }
 
 /// READDIR to the end, two requests under way: most folders have at most 100 names, and the second
-/// reply is then the end.
-async fn collect_names(lane: &Lane, handle: &str, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
+/// reply is then the end. What does not fit into a listing's share waits until it is the only such one.
+async fn collect_names(
+    lane: &Lane,
+    handle: &str,
+    wire_path: &[u8],
+    large: &Semaphore,
+) -> Result<Vec<(Vec<u8>, Stat)>> {
     let mut names = Vec::new();
     let mut bytes = 0;
+    let mut alone = None;
     let mut ended = false;
     while !ended {
         let (one, two) = join(lane.session.readdir(handle), lane.session.readdir(handle)).await;
@@ -602,15 +676,18 @@ async fn collect_names(lane: &Lane, handle: &str, wire_path: &[u8]) -> Result<Ve
                 Ok(reply) if reply.files.is_empty() => return Err(endless(wire_path)),
                 Ok(reply) => names.extend(reply.files.iter().map(|file| {
                     let name = from_wire(&file.filename);
-                    bytes += name.len();
+                    bytes += name.len() + NAME_OVERHEAD_BYTES;
                     (name, stat_of(&file.attrs))
                 })),
                 Err(e) if is_end(&e) => ended = true, // the other reply may still hold names
                 Err(e) => return Err(lane.error("list the folder", wire_path, &e)),
             }
         }
-        if names.len() > MOST_NAMES || bytes > MOST_NAME_BYTES {
+        if names.len() > MOST_NAMES || bytes > MOST_LISTING_BYTES {
             return Err(endless(wire_path));
+        }
+        if bytes > LISTING_SHARE_BYTES && alone.is_none() && !ended {
+            alone = Some(large.acquire().await.map_err(|_| closed(wire_path))?);
         }
     }
     Ok(names)

@@ -27,6 +27,11 @@ impl<H> Hands<H> {
         &self.first
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<H>> {
+        std::iter::once(&self.first).chain(&self.lock().hands).cloned().collect()
+    }
+
     /// The handle that serves the piece with this number.
     pub fn of(&self, piece: u64) -> Arc<H> {
         let more = self.lock();
@@ -56,11 +61,11 @@ impl<H> Hands<H> {
         }
     }
 
-    /// Closes all but the first.
-    pub fn let_go(&self) {
+    /// Hands over all but the first, to be closed, and takes no more.
+    pub fn let_go(&self) -> Vec<Arc<H>> {
         let mut more = self.lock();
-        more.hands.clear();
         more.refused = true;
+        std::mem::take(&mut more.hands)
     }
 
     fn lock(&self) -> MutexGuard<'_, More<H>> {
@@ -84,7 +89,8 @@ mod tests {
         assert_eq!(served(&hands), [0, 1, 2, 0, 1, 2]);
         hands.add(Err("no more"));
         assert!(!hands.wants_more(9));
-        hands.let_go();
+        assert_eq!(hands.all(), [0, 1, 2].map(Arc::new));
+        assert_eq!(hands.let_go(), [1, 2].map(Arc::new));
         assert_eq!(served(&hands), [0; 6]);
     }
 }

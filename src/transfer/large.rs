@@ -6,9 +6,10 @@
 //! that progress can be journaled from the first new piece on; what the far side has of it is proved piece
 //! by piece beside the sending of the rest, and nothing is placed before all of it is proved.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join};
+use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -57,6 +58,8 @@ struct Flight<'a, S: Tree, T: Tree> {
     looked: Time,
     staged: Hands<T::Staged>,
     staged_path: RelPath,
+    /// A piece that the first handle wrote.
+    written: OnceLock<(u64, Piece)>,
 }
 
 /// How far it is.
@@ -141,7 +144,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             self.note_resumed(item.path, kept);
         }
         let staged = Hands::new(staged);
-        let mut flight = Flight { engine: self, path: item.path, source, stat, looked, staged, staged_path };
+        let (path, written) = (item.path, OnceLock::new());
+        let mut flight = Flight { engine: self, path, source, stat, looked, staged, staged_path, written };
         let mut progress = progress;
         let result = self.explained(flight.run(item, &mut progress).await).await;
         flight.end(&mut progress, &result).await?;
@@ -338,6 +342,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             let Some(flown) = flown else { break };
             let Some((index, piece)) = flown? else { continue };
             progress.tree.insert(index, piece);
+            self.written.get_or_init(|| (index, piece)); // before there are other handles
             if progress.is_due() {
                 self.journal(progress).await?;
             }
@@ -348,7 +353,8 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     /// Whether another channel could help either side.
     fn could_widen(&self) -> bool {
         let (source, target) = (self.engine.source.traits(), self.engine.target.traits());
-        self.source.wants_more(source.readers) || self.staged.wants_more(target.writers)
+        self.source.wants_more(source.readers)
+            || (self.staged.wants_more(target.writers) && self.written.get().is_some())
     }
 
     /// Opens the file once more on each side that has a channel to spare.
@@ -358,8 +364,36 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             self.source.add(self.open_same().await);
         }
         if self.staged.wants_more(engine.target.traits().writers) {
-            self.staged.add(engine.target.reopen(&self.staged_path).await);
+            self.staged.add(self.staged_beside().await);
         }
+    }
+
+    /// The staged file once more. A side of which it is not known must first show through the new handle
+    /// what the first one wrote: another process, node or cache may serve it there.
+    async fn staged_beside(&self) -> Result<T::Staged> {
+        let (target, hands) = (&self.engine.target, self.staged.all());
+        let others: Vec<&T::Staged> = hands.iter().map(|hand| hand.as_ref()).collect();
+        let another = target.reopen_beside(&self.staged_path, &others).await?;
+        if another.is_proved {
+            return Ok(another.staged);
+        }
+        let works = self.shows_what_was_written(&another.staged).await?;
+        target.note_beside(works);
+        if works {
+            return Ok(another.staged);
+        }
+        another.staged.close().await?;
+        Err(Error::new(ErrorKind::Unsupported, "write through two handles", self.path)
+            .detail("what one of them wrote is not seen through the other"))
+    }
+
+    async fn shows_what_was_written(&self, another: &T::Staged) -> Result<bool> {
+        let Some(&(index, piece)) = self.written.get() else { return Ok(false) };
+        let (offset, len) = piece_range(index, self.stat.size);
+        let _room = self.engine.content_room(len).await?;
+        let data = another.read_at(offset, len).await?;
+        self.engine.count_read_back(len);
+        Ok(data.len() as u64 == len && Piece::of(index, &data) == piece)
     }
 
     /// The source once more, if it still is what was opened first.
@@ -458,7 +492,8 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn finish(&self, item: &Carry<'_>, hash: ContentHash) -> Result<Fate> {
         let engine = self.engine;
         let meta = Meta::from(&self.stat);
-        self.staged.let_go(); // everything written through them was answered
+        let others = self.staged.let_go(); // everything written through them was answered
+        try_join_all(others.iter().map(|hand| hand.close())).await?; // a late CLOSE may move the mtime
         let finished = self.staged.first().finish(self.stat.size, &meta, engine.options.durable).await?;
         let there = engine.look_at_target(self.path).await?; // right before the rename, not before a long fsync
         let placing = Placing {

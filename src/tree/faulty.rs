@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::script::{Call, Effect, Fault, Gate, Script};
-use super::{SourceFile, StagedFile, Traits, Tree, Whole};
+use super::{Beside, SourceFile, StagedFile, Traits, Tree, Whole};
 use crate::entry::{Kind, Listing, Meta, Stat};
 use crate::error::Result;
 use crate::path::RelPath;
@@ -83,6 +83,18 @@ impl<T: Tree> Tree for Faulty<T> {
         let verdict = self.script.enter("reopen", path, 0).await?;
         let inner = verdict.leave(self.inner.reopen(path).await)?;
         Ok(FaultyStaged { inner, path: path.clone(), script: self.script() })
+    }
+
+    async fn reopen_beside(&self, path: &RelPath, others: &[&Self::Staged]) -> Result<Beside<Self::Staged>> {
+        let verdict = self.script.enter("reopen_beside", path, 0).await?;
+        let others: Vec<&T::Staged> = others.iter().map(|other| &other.inner).collect();
+        let Beside { staged, is_proved } = verdict.leave(self.inner.reopen_beside(path, &others).await)?;
+        let staged = FaultyStaged { inner: staged, path: path.clone(), script: self.script() };
+        Ok(Beside { staged, is_proved })
+    }
+
+    fn note_beside(&self, works: bool) {
+        self.inner.note_beside(works);
     }
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
@@ -178,6 +190,11 @@ impl<S: StagedFile> StagedFile for FaultyStaged<S> {
         let verdict = self.script.enter("staged.read_at", &self.path, len).await?;
         let data = self.inner.read_at(offset, len).await.map(|data| verdict.tamper(data));
         verdict.leave(data)
+    }
+
+    async fn close(&self) -> Result<()> {
+        let verdict = self.script.enter("staged.close", &self.path, 0).await?;
+        verdict.leave(self.inner.close().await)
     }
 
     async fn finish(&self, size: u64, meta: &Meta, durable: bool) -> Result<Stat> {

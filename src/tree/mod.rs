@@ -69,6 +69,23 @@ pub trait Tree: Send + Sync + 'static {
     /// Opens a file staged earlier, to go on with it.
     fn reopen(&self, path: &RelPath) -> impl Future<Output = Result<Self::Staged>> + Send;
 
+    /// Opens a staged file once more where a side can write it over several channels, on one that none of
+    /// `others` is on. Errors with `Unsupported` if there is none to spare.
+    fn reopen_beside(
+        &self,
+        path: &RelPath,
+        others: &[&Self::Staged],
+    ) -> impl Future<Output = Result<Beside<Self::Staged>>> + Send {
+        let _ = others;
+        async { Ok(Beside { staged: self.reopen(path).await?, is_proved: true }) }
+    }
+
+    /// Takes note whether what one handle of a staged file wrote could be read back through another one;
+    /// if not, [`Traits::writers`] is 1 from now on.
+    fn note_beside(&self, works: bool) {
+        let _ = works;
+    }
+
     /// Renames a finished temporary (or staged link) to its final name, atomically where the side can,
     /// replacing a file or link that stands there. `finished` is what [`StagedFile::finish`] returned;
     /// the result is what stands at `target` now.
@@ -107,6 +124,16 @@ pub trait Tree: Send + Sync + 'static {
 
     /// What must be known of this side before asking it for anything.
     fn traits(&self) -> Traits;
+}
+
+/// A further handle to a staged file.
+#[derive(Debug)]
+pub struct Beside<H> {
+    /// The handle.
+    pub staged: H,
+    /// Whether this side is known to keep one file written through several handles whole. Whoever uses the
+    /// first such handle finds out, and says so by [`Tree::note_beside`].
+    pub is_proved: bool,
 }
 
 /// What an engine must know of a side before it asks.
@@ -160,6 +187,12 @@ pub trait StagedFile: Send + Sync + 'static {
 
     /// Reads back `len` bytes at `offset`; fewer only where the file ends.
     fn read_at(&self, offset: u64, len: u64) -> impl Future<Output = Result<Bytes>> + Send;
+
+    /// Closes one of several handles, not the one that finishes the file, once all that was begun on it
+    /// is done. An error tells that what was written through it may not be there.
+    fn close(&self) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
+    }
 
     /// Sets the metadata, makes the content durable if asked, closes. Returns what the side keeps.
     /// `size` is the final length; a longer remainder of an earlier attempt is cut off.

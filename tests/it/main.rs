@@ -16,6 +16,7 @@ mod over_ssh;
 mod probe;
 mod pull;
 mod push;
+mod quirks;
 mod refusals;
 mod remote_tree;
 mod resume;

@@ -1,0 +1,196 @@
+//! What servers do that OpenSSH's does not, met by the tree over SFTP, without SSH in between.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use highwater::entry::{Meta, Time};
+use highwater::error::Kind;
+use highwater::id::Token;
+use highwater::path::{RelPath, RemoteRoot};
+use highwater::remote::abilities::{Can, Known};
+use highwater::remote::sftp::SftpTree;
+use highwater::server::misbehave::{Deed, Fault, Misbehave, Op, Rule};
+use highwater::server::{SessionOptions, serve_stream};
+use highwater::tree::{StagedFile, Tree, own};
+use tempfile::TempDir;
+
+/// Our own server on a folder, misbehaving.
+struct Quirky {
+    folder: TempDir,
+    options: SessionOptions,
+    script: Misbehave,
+}
+
+impl Quirky {
+    fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let (folder, script) = (tempfile::tempdir().unwrap(), Misbehave::script(rules));
+        let options = SessionOptions::new(folder.path()).unwrap().misbehave(script.clone());
+        Self { folder, options, script }
+    }
+
+    fn channel(&self) -> tokio::io::DuplexStream {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(serve_stream(far, self.options.clone()));
+        near
+    }
+
+    async fn tree(&self) -> SftpTree {
+        let root = RemoteRoot::new(b"/").unwrap();
+        SftpTree::open(self.channel(), root, "SSH-2.0-Highwater_0", Known::default()).await.unwrap()
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let listed = std::fs::read_dir(self.folder.path().join(folder)).unwrap();
+        listed.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+const META: Meta = Meta { mode: 0o600, mtime: Time { secs: 1_000, nanos: 0 } };
+
+fn at(path: &str) -> RelPath {
+    RelPath::parse(path.as_bytes()).unwrap()
+}
+
+/// Stages `content` in a staging folder and places it at `target`.
+async fn put(tree: &SftpTree, target: &str, content: &'static [u8]) -> highwater::error::Result<()> {
+    let agent = Token::parse("00112233445566778899aabbccddeeff").unwrap();
+    own::make_folders(tree, &[own::folder(), own::stages(), own::stage(&agent)]).await.unwrap();
+    let path = own::staged(&agent, &agent);
+    let staged = tree.stage(&path).await?;
+    staged.write_at(0, Bytes::from_static(content)).await?;
+    let finished = staged.finish(content.len() as u64, &META, false).await?;
+    tree.place(&path, &at(target), &finished).await.map(drop)
+}
+
+const STAGE: &str = ".highwater/stage/00112233445566778899aabbccddeeff";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failure_for_an_extension_that_was_never_announced_is_no_refusal_to_replace() {
+    let server = Quirky::new([
+        Rule::on(Op::Init, Fault::Unannounced(vec!["posix-rename@openssh.com".into()])),
+        Rule::on(Op::PosixRename, Fault::failure()),
+    ]);
+    let tree = server.tree().await;
+    put(&tree, "f", b"old").await.unwrap();
+    put(&tree, "f", b"new").await.unwrap();
+    assert_eq!(std::fs::read(server.folder.path().join("f")).unwrap(), b"new");
+    assert_eq!(server.names(STAGE), [""; 0], "the old version is gone");
+    assert_eq!(tree.known().posix_rename, Can::No);
+    assert_eq!(server.script.requests(Op::PosixRename), 1, "asked for once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_old_version_of_a_broken_replacement_lies_where_the_sweep_looks() {
+    let server = Quirky::new([
+        Rule::on(Op::PosixRename, Fault::unsupported()),
+        Rule::on(Op::Rename, Fault::CutAfter).from_nth(2), // the old version aside, after the first placing
+    ]);
+    let tree = server.tree().await;
+    put(&tree, "f", b"old").await.unwrap();
+    let error = put(&tree, "f", b"new").await.unwrap_err();
+    assert!(error.kind().loses_connection(), "{error}");
+    assert_eq!(server.names("").len(), 1, "nothing but our own folder");
+    let again = server.tree().await;
+    let listing = again.list(&at(STAGE)).await.unwrap();
+    assert_eq!(listing.entries.len(), 2, "the old version and the staged file: {listing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_version_that_cannot_be_removed_does_not_fail_the_new_one() {
+    let server =
+        Quirky::new([Rule::on(Op::PosixRename, Fault::unsupported()), Rule::on(Op::Remove, Fault::denied())]);
+    let tree = server.tree().await;
+    put(&tree, "f", b"old").await.unwrap();
+    put(&tree, "f", b"new").await.unwrap();
+    assert_eq!(std::fs::read(server.folder.path().join("f")).unwrap(), b"new");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_folder_that_may_not_be_read_does_not_end_fsync_of_folders() {
+    let server = Quirky::new([
+        Rule::on(Op::Open, Fault::denied()).below("/closed"),
+        Rule::on(Op::Open, Fault::failure()).below("/odd"),
+    ]);
+    let tree = server.tree().await;
+    for folder in ["closed", "odd", "open"] {
+        tree.make_dir(&at(folder), 0o700).await.unwrap();
+    }
+    assert!(!tree.sync_dir(&at("closed")).await.unwrap());
+    assert!(!tree.sync_dir(&at("odd")).await.unwrap());
+    assert_eq!(tree.known().fsync_dir, Can::Unknown);
+    assert!(tree.sync_dir(&at("open")).await.unwrap());
+    assert_eq!(tree.known().fsync_dir, Can::Yes);
+    server.script.add(Rule::on(Op::Fsync, Fault::failure()));
+    assert!(!tree.sync_dir(&at("open")).await.unwrap());
+    assert_eq!(tree.known().fsync_dir, Can::No);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_that_nobody_waits_for_any_more_is_closed_again() {
+    for op in [Op::Open, Op::OpenDir] {
+        let mut server = Quirky::new([Rule::on(op, Fault::Stall(Duration::from_secs(3600))).once()]);
+        server.options = server.options.clone().max_handles(1);
+        std::fs::write(server.folder.path().join("f"), "content").unwrap();
+        let tree = server.tree().await;
+        let given_up = async {
+            match op {
+                Op::Open => tree.open(&at("f")).await.map(drop),
+                _ => tree.list(&RelPath::root()).await.map(drop),
+            }
+        };
+        tokio::select! {
+            _ = given_up => panic!("it was answered"),
+            () = server.script.wait_for(Deed::Stalled, 1) => {}
+        }
+        server.script.clear();
+        tree.open(&at("f")).await.unwrap(); // the server allows one handle
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_file_makes_room_for_another_before_it_is_placed() {
+    let mut server = Quirky::new([]);
+    server.options = server.options.clone().max_handles(1);
+    let tree = server.tree().await;
+    let staged = tree.stage(&at(".highwater-1")).await.unwrap();
+    staged.finish(0, &META, false).await.unwrap();
+    let other = tokio::time::timeout(Duration::from_secs(20), tree.stage(&at(".highwater-2"))).await;
+    other.expect("the first one keeps its permit").unwrap();
+    drop(staged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_handle_to_a_staged_file_is_proved_before_it_is_believed() {
+    let server = Quirky::new([]);
+    let tree = server.tree().await;
+    let path = at(".highwater-1");
+    let first = tree.stage(&path).await.unwrap();
+    let none = tree.reopen_beside(&path, &[&first]).await.err().unwrap();
+    assert_eq!(none.kind(), Kind::Unsupported, "there is one channel");
+    tree.widen(server.channel()).await.unwrap();
+    tree.widen(server.channel()).await.unwrap();
+    assert_eq!(tree.traits().writers, 3);
+
+    let second = tree.reopen_beside(&path, &[&first]).await.unwrap();
+    assert!(!second.is_proved);
+    tree.note_beside(true);
+    assert_eq!(tree.known().two_handles, Can::Yes);
+    let third = tree.reopen_beside(&path, &[&first, &second.staged]).await.unwrap();
+    assert!(third.is_proved);
+    let hands = [&first, &second.staged, &third.staged];
+    tree.reopen_beside(&path, &hands).await.err().unwrap(); // each on a channel of its own
+    let pieces = ["one", "two", "six"].map(|piece| Bytes::from_static(piece.as_bytes()));
+    let writing =
+        hands.iter().zip(&pieces).zip([0, 3, 6]).map(|((hand, piece), at)| hand.write_at(at, piece.clone()));
+    join_all(writing).await.into_iter().for_each(|written| written.unwrap());
+    second.staged.close().await.unwrap();
+    third.staged.close().await.unwrap();
+    assert_eq!(server.script.requests(Op::Close), 2, "both are closed before the first one is finished");
+    assert_eq!(first.read_at(0, 10).await.unwrap(), "onetwosix");
+    first.finish(9, &META, false).await.unwrap();
+
+    tree.note_beside(false);
+    assert_eq!(tree.traits().writers, 1);
+}
