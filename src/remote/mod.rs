@@ -17,6 +17,7 @@ pub mod pin;
 pub mod probe;
 mod pulse;
 mod refusal;
+mod rename;
 pub mod sftp;
 mod status;
 pub mod stream;

@@ -23,7 +23,7 @@ use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{RelPath, RemoteRoot, escape, from_wire, to_wire};
 use crate::tree::space::explain_space;
-use crate::tree::{Beside, Traits, Tree, Whole, own};
+use crate::tree::{Beside, Traits, Tree, Whole};
 
 /// Names that one folder may have before its listing is refused instead of believed.
 const MOST_NAMES: usize = 4_000_000;
@@ -138,17 +138,17 @@ impl SftpTree {
         lanes[0].clone()
     }
 
-    fn lane(&self) -> Arc<Lane> {
+    pub(super) fn lane(&self) -> Arc<Lane> {
         let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         lanes[turn % lanes.len()].clone()
     }
 
-    fn at(&self, path: &RelPath) -> Vec<u8> {
+    pub(super) fn at(&self, path: &RelPath) -> Vec<u8> {
         self.root.join(path)
     }
 
-    async fn lstat_at(&self, lane: &Lane, wire_path: &[u8]) -> Result<Option<Stat>> {
+    pub(super) async fn lstat_at(&self, lane: &Lane, wire_path: &[u8]) -> Result<Option<Stat>> {
         match lane.session.lstat(to_wire(wire_path)).await {
             Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
             Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
@@ -212,87 +212,6 @@ impl SftpTree {
     async fn read_names(&self, lane: Arc<Lane>, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
         let handle = open_folder(lane.clone(), wire_path.to_vec()).await?;
         collect_names(&lane, handle.wire(), wire_path, &self.large_listing).await // dropping closes, without making us wait
-    }
-
-    /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
-    async fn rename_onto_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        let lane = self.lane();
-        if self.lstat_at(&lane, to).await?.is_some() {
-            return Err(Error::new(ErrorKind::Exists, "rename to", escape(to))
-                .detail("something stands there already"));
-        }
-        self.rename_plainly(&lane, from, to).await
-    }
-
-    async fn rename_plainly(&self, lane: &Lane, from: &[u8], to: &[u8]) -> Result<()> {
-        let reply = lane.session.rename(to_wire(from), to_wire(to)).await;
-        reply.map(drop).map_err(|e| lane.error("rename to", to, &e))
-    }
-
-    /// `posix-rename@openssh.com`, tried even where it was not announced (paramiko's server has it so).
-    /// `false`: it was not done, and the server may not have it.
-    pub(super) async fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<bool> {
-        let known = self.known().posix_rename;
-        if !known.may() {
-            return Ok(false);
-        }
-        let is_guess = known == Can::Unknown; // neither announced nor done before
-        let mut payload = Vec::with_capacity(from.len() + to.len() + 8);
-        dialect::put_string(&mut payload, from);
-        dialect::put_string(&mut payload, to);
-        let lane = self.lane();
-        match lane.command("posix-rename@openssh.com", payload).await {
-            Ok(()) => {
-                self.abilities.learn(|k| k.posix_rename = Can::Yes);
-                Ok(true)
-            }
-            Err(e) if kind_of(&e) == ErrorKind::Unsupported => {
-                self.abilities.learn(|k| k.posix_rename = Can::No);
-                Ok(false)
-            }
-            // Some servers answer so to every request that they do not know; then nothing happened.
-            Err(e) if kind_of(&e) == ErrorKind::Failed && is_guess => {
-                match self.lstat_at(&lane, from).await? {
-                    Some(_) => Ok(false),
-                    None => Err(lane.error("rename to", to, &e)),
-                }
-            }
-            Err(e) => Err(lane.error("rename to", to, &e)),
-        }
-    }
-
-    /// Where nothing renames over an existing name: move the old one aside, place, drop the old one.
-    /// A crash in between leaves the old version where files are staged, which the next round sweeps; it
-    /// sees the target missing and places again.
-    async fn replace_by_detour(&self, staged: &RelPath, target: &RelPath) -> Result<()> {
-        let (from, to) = (self.at(staged), self.at(target));
-        let lane = self.lane();
-        if self.lstat_at(&lane, &to).await?.is_none() {
-            return self.rename_plainly(&lane, &from, &to).await;
-        }
-        let aside = self.at(&aside_of(staged, target)?);
-        self.rename_plainly(&lane, &to, &aside).await?;
-        if let Err(error) = self.rename_plainly(&lane, &from, &to).await {
-            if error.kind().loses_connection() {
-                return Err(error);
-            }
-            self.rename_plainly(&lane, &aside, &to).await?;
-            return Err(error);
-        }
-        if let Err(e) = lane.session.remove(to_wire(&aside)).await {
-            tracing::info!("an old version stays at {}: {e}", escape(&aside)); // the new one is in its place
-        }
-        Ok(())
-    }
-
-    async fn refuse_folder(&self, target: &RelPath) -> Result<()> {
-        match self.stat(target).await? {
-            Some(stat) if stat.kind == Kind::Dir => {
-                Err(Error::new(ErrorKind::Exists, "place a file at", escape(&self.at(target)))
-                    .detail("a folder stands there"))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Makes a link with the names in this order.
@@ -641,20 +560,6 @@ pub(super) fn link_probes(link: &RelPath) -> Result<[RelPath; 2]> {
         Ok(folder.join(&name))
     };
     Ok([probe("-1")?, probe("-2")?])
-}
-
-/// Where the old version waits during a replacement without `posix-rename`: in the staging folder, whose
-/// sweep finds it if nobody else does, or beside a target beside which the new one was staged.
-fn aside_of(staged: &RelPath, target: &RelPath) -> Result<RelPath> {
-    let token = staged.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-    let (folder, name) = if staged.is_within(&own::folder()) {
-        (staged.parent(), [token.as_slice(), b"-old"].concat())
-    } else {
-        (target.parent(), [b".highwater-old-", token.as_slice()].concat())
-    };
-    let name = crate::path::Name::new(name)
-        .map_err(|e| Error::new(ErrorKind::Internal, "name the old version of", target).because(e))?;
-    Ok(folder.unwrap_or_default().join(&name))
 }
 
 /// READDIR to the end, two requests under way: most folders have at most 100 names, and the second

@@ -1,0 +1,109 @@
+//! The ways to rename on a server: over an existing name, onto nothing, and the detour where the server has no
+//! rename over an existing name.
+
+use super::abilities::Can;
+use super::dialect;
+use super::lane::Lane;
+use super::sftp::SftpTree;
+use super::status::kind_of;
+use crate::entry::Kind;
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::path::{RelPath, escape, to_wire};
+use crate::tree::{Tree, own};
+
+impl SftpTree {
+    /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
+    pub(super) async fn rename_onto_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let lane = self.lane();
+        if self.lstat_at(&lane, to).await?.is_some() {
+            return Err(Error::new(ErrorKind::Exists, "rename to", escape(to))
+                .detail("something stands there already"));
+        }
+        self.rename_plainly(&lane, from, to).await
+    }
+
+    async fn rename_plainly(&self, lane: &Lane, from: &[u8], to: &[u8]) -> Result<()> {
+        let reply = lane.session.rename(to_wire(from), to_wire(to)).await;
+        reply.map(drop).map_err(|e| lane.error("rename to", to, &e))
+    }
+
+    /// `posix-rename@openssh.com`, tried even where it was not announced (paramiko's server has it so).
+    /// `false`: it was not done, and the server may not have it.
+    pub(super) async fn rename_over(&self, from: &[u8], to: &[u8]) -> Result<bool> {
+        let known = self.known().posix_rename;
+        if !known.may() {
+            return Ok(false);
+        }
+        let is_guess = known == Can::Unknown; // neither announced nor done before
+        let mut payload = Vec::with_capacity(from.len() + to.len() + 8);
+        dialect::put_string(&mut payload, from);
+        dialect::put_string(&mut payload, to);
+        let lane = self.lane();
+        match lane.command("posix-rename@openssh.com", payload).await {
+            Ok(()) => {
+                self.abilities.learn(|k| k.posix_rename = Can::Yes);
+                Ok(true)
+            }
+            Err(e) if kind_of(&e) == ErrorKind::Unsupported => {
+                self.abilities.learn(|k| k.posix_rename = Can::No);
+                Ok(false)
+            }
+            // Some servers answer so to every request that they do not know; then nothing happened.
+            Err(e) if kind_of(&e) == ErrorKind::Failed && is_guess => {
+                match self.lstat_at(&lane, from).await? {
+                    Some(_) => Ok(false),
+                    None => Err(lane.error("rename to", to, &e)),
+                }
+            }
+            Err(e) => Err(lane.error("rename to", to, &e)),
+        }
+    }
+
+    /// Where nothing renames over an existing name: move the old one aside, place, drop the old one.
+    /// A crash in between leaves the old version where files are staged, which the next round sweeps; it
+    /// sees the target missing and places again.
+    pub(super) async fn replace_by_detour(&self, staged: &RelPath, target: &RelPath) -> Result<()> {
+        let (from, to) = (self.at(staged), self.at(target));
+        let lane = self.lane();
+        if self.lstat_at(&lane, &to).await?.is_none() {
+            return self.rename_plainly(&lane, &from, &to).await;
+        }
+        let aside = self.at(&aside_of(staged, target)?);
+        self.rename_plainly(&lane, &to, &aside).await?;
+        if let Err(error) = self.rename_plainly(&lane, &from, &to).await {
+            if error.kind().loses_connection() {
+                return Err(error);
+            }
+            self.rename_plainly(&lane, &aside, &to).await?;
+            return Err(error);
+        }
+        if let Err(e) = lane.session.remove(to_wire(&aside)).await {
+            tracing::info!("an old version stays at {}: {e}", escape(&aside)); // the new one is in its place
+        }
+        Ok(())
+    }
+
+    pub(super) async fn refuse_folder(&self, target: &RelPath) -> Result<()> {
+        match self.stat(target).await? {
+            Some(stat) if stat.kind == Kind::Dir => {
+                Err(Error::new(ErrorKind::Exists, "place a file at", escape(&self.at(target)))
+                    .detail("a folder stands there"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where the old version waits during a replacement without `posix-rename`: in the staging folder, whose
+/// sweep finds it if nobody else does, or beside a target beside which the new one was staged.
+fn aside_of(staged: &RelPath, target: &RelPath) -> Result<RelPath> {
+    let token = staged.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
+    let (folder, name) = if staged.is_within(&own::folder()) {
+        (staged.parent(), [token.as_slice(), b"-old"].concat())
+    } else {
+        (target.parent(), [b".highwater-old-", token.as_slice()].concat())
+    };
+    let name = crate::path::Name::new(name)
+        .map_err(|e| Error::new(ErrorKind::Internal, "name the old version of", target).because(e))?;
+    Ok(folder.unwrap_or_default().join(&name))
+}
