@@ -1,6 +1,8 @@
 //! The ways to rename on a server: over an existing name, onto nothing, and the detour where the server has no
 //! rename over an existing name.
 
+use futures_util::future::join;
+
 use super::abilities::Can;
 use super::dialect;
 use super::lane::Lane;
@@ -15,11 +17,20 @@ impl SftpTree {
     /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
     pub(super) async fn rename_onto_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
         let lane = self.lane();
+        let taken = || {
+            Error::new(ErrorKind::Exists, "rename to", escape(to)).detail("something stands there already")
+        };
         if self.lstat_at(&lane, to).await?.is_some() {
-            return Err(Error::new(ErrorKind::Exists, "rename to", escape(to))
-                .detail("something stands there already"));
+            return Err(taken());
         }
-        self.rename_plainly(&lane, from, to).await
+        match self.rename_plainly(&lane, from, to).await {
+            // Version 3 has no status for "it exists": somebody may have been there in between.
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                let (source, target) = join(self.lstat_at(&lane, from), self.lstat_at(&lane, to)).await;
+                Err(if source?.is_some() && target?.is_some() { taken() } else { error })
+            }
+            outcome => outcome,
+        }
     }
 
     async fn rename_plainly(&self, lane: &Lane, from: &[u8], to: &[u8]) -> Result<()> {

@@ -293,7 +293,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         // Far files were waited for, links are not; unless the job asked for less than their mtimes can show.
         let waited = stat.kind == Kind::File
             && i64::try_from(self.options.settle.as_secs()).unwrap_or(i64::MAX) > granularity;
-        !waited && crate::entry::is_racy(stat.mtime, looked, granularity + CLOCKS_APART_SECS)
+        !waited && crate::entry::is_racy(stat.mtime, looked, 2 * granularity)
     }
 
     /// The level that every piece proved so far adds up to.
