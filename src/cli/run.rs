@@ -10,11 +10,12 @@ use super::account::{self, Surroundings};
 use super::args::Run;
 use super::reach::Reach;
 use super::{Context, ask, config, journals, work};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Random, SystemClock, SystemRandom};
 use crate::config::model::{Bandwidth, Config, Job};
 use crate::daemon::control::client::Client;
 use crate::daemon::control::protocol::{Ask, Told};
 use crate::error::{Error, Kind, Result};
+use crate::id::JobId;
 use crate::job::Spec;
 use crate::journal::Journal;
 use crate::journal::lock::Lock;
@@ -24,8 +25,12 @@ use crate::path::escape;
 use crate::plan::guard::DeleteLimits;
 use crate::report::progress::Progress;
 use crate::report::summary::{Started, exit_code, failed};
+use crate::tell::{Voice, hooks};
 use crate::timetable::Timetable;
 use crate::transfer::throttle::Limit;
+
+/// How long those who are to be told are waited for at the end: a receiver that hangs is given up.
+const TELL_GRACE: Duration = Duration::from_secs(40);
 
 /// Runs the jobs and tells what came of each.
 pub async fn run(context: &Context, args: &Run) -> Result<u8> {
@@ -44,15 +49,22 @@ pub async fn run(context: &Context, args: &Run) -> Result<u8> {
     }
     let _lock = Lock::take(&state.lock(), "run", &SystemClock)?;
     let journal = work::open_journal(context, &state)?;
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let voice = Voice::new(&config, &journal, &random).await?;
     let mut outcomes = Vec::new();
     for job in jobs {
-        outcomes.push(round(context, &config, job, &state, &journal).await?);
+        outcomes.push(round(context, &config, job, &state, &journal, &voice).await?);
         if *context.stop.borrow() {
             break;
         }
     }
     work::close(context, &journal).await;
     context.show.rounds(&outcomes, Started::AsJob)?;
+    let mut stop = context.stop.clone();
+    tokio::select! {
+        () = voice.close(TELL_GRACE) => {}
+        _ = stop.wait_for(|&stop| stop) => {}
+    }
     Ok(exit_code(&outcomes))
 }
 
@@ -105,23 +117,44 @@ pub fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Job> {
     })
 }
 
+/// One round as the daemon makes it: with the commands around it, and told to those who are to be told.
 async fn round(
     context: &Context,
     config: &Config,
     job: &Job,
     state: &StateDir,
     journal: &Journal,
+    voice: &Voice,
 ) -> Result<Outcome> {
+    let id = journal.job(&job.name).await?;
+    let before = journal.last_round(id).await?;
+    let started = SystemClock.now();
+    voice.started(&job.name, started);
+    let round = carry(context, config, job, state, journal, id);
+    let outcome = hooks::around(job, &SystemClock, context.stop.clone(), round).await;
+    let ended = SystemClock.now();
+    journal.settle_round(id, before, ended, &outcome).await?;
+    if !*context.stop.borrow() {
+        voice.ended(&outcome, started, ended).await?;
+    }
+    Ok(outcome)
+}
+
+async fn carry(
+    context: &Context,
+    config: &Config,
+    job: &Job,
+    state: &StateDir,
+    journal: &Journal,
+    id: JobId,
+) -> Outcome {
     let started = Instant::now();
-    let result = async {
-        let (spec, reach) = prepare(config, job, state, journal).await?;
-        let id = journal.job(&job.name).await?;
-        let progress = Arc::new(Progress::start(&context.bars, &job.name));
-        Ok::<_, Error>(work::round(context, spec, journal, id, &reach, progress).await)
-    };
-    match result.await {
-        Err(error) => Ok(failed(job.name.clone(), job.mode, &error, started.elapsed())),
-        ok => ok,
+    match prepare(config, job, state, journal).await {
+        Ok((spec, reach)) => {
+            let progress = Arc::new(Progress::start(&context.bars, &job.name));
+            work::round(context, spec, journal, id, &reach, progress).await
+        }
+        Err(error) => failed(job.name.clone(), job.mode, &error, started.elapsed()),
     }
 }
 

@@ -279,10 +279,7 @@ impl Check<'_> {
         if !parts.is_empty() {
             let verb = if parts.len() == 1 && !parts[0].ends_with('s') { "takes" } else { "take" };
             let parts = parts.join(", ");
-            self.note(
-                path,
-                format!("{parts} {verb} effect with the daemon only, which is not in this version"),
-            );
+            self.note(path, format!("{parts} {verb} effect with the daemon only"));
         }
     }
 

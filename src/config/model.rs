@@ -203,10 +203,7 @@ impl Job {
         let parts = [
             (self.schedule.is_some() || !self.only.spans.is_empty(), "schedule"),
             (self.watch.is_some(), "watch"),
-            (!self.hooks.is_empty(), "hooks"),
-            (!self.notify.is_empty(), "notify"),
             (self.no_success_for.is_some(), "alarm"),
-            (!self.bandwidth.slots.is_empty(), "the bandwidth timetable"),
         ];
         parts.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name).collect()
     }
@@ -309,13 +306,6 @@ pub struct Hooks {
     pub after_failure: Vec<Vec<String>>,
     /// How long each may take. Not zero where there are any.
     pub timeout: Duration,
-}
-
-impl Hooks {
-    /// Whether nothing is run.
-    pub fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.after_success.is_empty() && self.after_failure.is_empty()
-    }
 }
 
 #[cfg(test)]

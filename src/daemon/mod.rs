@@ -14,7 +14,6 @@ mod requests;
 mod round;
 pub mod systemd;
 mod turns;
-mod voice;
 mod works;
 
 use std::collections::BTreeMap;
@@ -31,7 +30,6 @@ use self::live::Live;
 use self::pulse::Jumps;
 use self::systemd::Manager;
 use self::turns::{Ears, Turns, Word};
-use self::voice::Voice;
 pub use self::works::{Order, Task, Works};
 use crate::clock::{Clock, Random};
 use crate::config::model::Config;
@@ -39,12 +37,16 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::Journal;
 use crate::report::count;
 use crate::report::live::LiveJob;
+use crate::tell::Voice;
 
 /// Words that a job has not heard yet.
 const MOST_WORDS: usize = 16;
 
 /// A job whose task broke is started again after this.
 const START_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long telling may take at the end.
+const TELL_GRACE: Duration = Duration::from_millis(500);
 
 /// How long jobs may take to end.
 const GRACE: Duration = Duration::from_millis(9_300);
@@ -125,7 +127,7 @@ pub async fn run<W: Works>(setup: Setup<W>) -> Result<()> {
     let shared = daemon.shared.clone();
     drop(daemon);
     if let Some(shared) = Arc::into_inner(shared) {
-        shared.voice.close().await;
+        shared.voice.close(TELL_GRACE).await;
     }
     pulse.abort();
     tracing::info!("ended");

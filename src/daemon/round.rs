@@ -6,16 +6,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
 use super::turns::{Cut, Heard, Owed, Turns};
 use super::works::{Order, Works};
 use crate::calendar::since;
 use crate::entry::Time;
 use crate::error::{Error, Kind, Result};
-use crate::id::RoundId;
 use crate::outcome::{Ending, Outcome};
-use crate::report::summary::{failed, what};
-use crate::tell::{Notice, Round, hooks};
+use crate::report::summary::failed;
+use crate::tell::hooks;
 
 /// How long a round that shall stop may take to leave things in order. Less than the ten seconds within
 /// which the daemon ends.
@@ -55,7 +53,7 @@ impl<W: Works> Turns<W> {
     /// Makes one round.
     pub(super) async fn turn(&mut self, whole: bool) -> Result<()> {
         let owed = self.take_up(whole).await?;
-        let before = self.last_round().await?;
+        let before = self.shared.journal.last_round(self.id).await?;
         let (started, started_at) = (std::time::Instant::now(), self.now());
         self.shared.voice.started(&self.task.job.name, started_at);
         self.live.begin();
@@ -63,9 +61,9 @@ impl<W: Works> Turns<W> {
         let joined = self.watch_over(&mut under).await;
         self.live.end();
         let outcome = joined?.unwrap_or_else(|broken| self.broken(&broken, started.elapsed()));
-        let round = self.close(before, &outcome).await?;
+        let round = self.shared.journal.settle_round(self.id, before, self.now(), &outcome).await?;
         self.state = self.shared.journal.job_state(self.id).await?;
-        match under.cut.filter(|_| is_unfinished(&outcome)) {
+        match under.cut.filter(|_| hooks::is_unfinished(&outcome)) {
             Some(cut) => {
                 tracing::info!("{}: stopped ({})", self.task.job.name, cut.why());
                 self.owe(&owed);
@@ -98,7 +96,10 @@ impl<W: Works> Turns<W> {
             stop: stopped,
         };
         let shared = self.shared.clone();
-        let work = tokio::spawn(async move { with_hooks(&shared, order).await });
+        let work = tokio::spawn(async move {
+            let (task, stop) = (order.task.clone(), order.stop.clone());
+            hooks::around(&task.job, &*shared.clock, stop, shared.works.round(order)).await
+        });
         Under { work, stop, cut: None, give_up: None }
     }
 
@@ -142,26 +143,6 @@ impl<W: Works> Turns<W> {
         under.give_up.map_or(look, |give_up| give_up.min(look))
     }
 
-    async fn last_round(&self) -> Result<Option<RoundId>> {
-        Ok(self.shared.journal.rounds(self.id, 1).await?.first().map(|round| round.id))
-    }
-
-    /// Makes sure that the journal has this round and how it ended, also where it could not begin, or broke
-    /// off without a word.
-    async fn close(&self, before: Option<RoundId>, outcome: &Outcome) -> Result<RoundId> {
-        let journal = &self.shared.journal;
-        let last = journal.rounds(self.id, 1).await?.into_iter().next();
-        let row = last.filter(|row| Some(row.id) != before);
-        let (id, is_open) = match row {
-            Some(row) => (row.id, row.ended.is_none()),
-            None => (journal.begin_round(self.id, self.now()).await?, true),
-        };
-        if is_open {
-            journal.end_round(id, self.now(), outcome).await?;
-        }
-        Ok(id)
-    }
-
     fn broken(&self, broken: &JoinError, elapsed: Duration) -> Outcome {
         let job = &self.task.job;
         let error = match broken.is_panic() {
@@ -184,39 +165,6 @@ impl Cut {
             Cut::Slept => "the machine slept",
         }
     }
-}
-
-/// A round with the commands around it. If one before it fails there is none, and that is a failure.
-async fn with_hooks<W: Works>(shared: &Shared<W>, order: Order) -> Outcome {
-    let (task, mut stop) = (order.task.clone(), order.stop.clone());
-    let (job, started) = (&task.job, shared.clock.now());
-    let begun = std::time::Instant::now();
-    let facts = Notice::start(&job.name, started);
-    let before = tokio::select! {
-        before = hooks::before(&job.hooks, &facts) => before,
-        _ = stop.wait_for(|stop| *stop) => Err(stopped()),
-    };
-    let outcome = match before {
-        Ok(()) => shared.works.round(order).await,
-        Err(error) => failed(&job.name, job.mode, &error, begun.elapsed()),
-    };
-    if *stop.borrow() && is_unfinished(&outcome) {
-        return outcome; // it goes on later
-    }
-    let facts = Notice::ended(Round::new(&outcome, started, shared.clock.now()));
-    for error in hooks::after(&job.hooks, &facts).await {
-        tracing::warn!("{}: {}", job.name, what(&error));
-    }
-    outcome
-}
-
-fn stopped() -> Error {
-    Error::new(Kind::Interrupted, "begin", "the round").detail("it was stopped")
-}
-
-/// Whether a round that was stopped came to less than its end.
-fn is_unfinished(outcome: &Outcome) -> bool {
-    outcome.ending == Ending::Failed
 }
 
 /// Tells the log how a round ended: a line for each thing that a person may have to know.

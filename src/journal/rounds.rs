@@ -73,6 +73,31 @@ impl Journal {
         self.commit(move |c| end.put(c, round)).await
     }
 
+    /// The last round of a job; `None`: it never had one.
+    pub async fn last_round(&self, job: JobId) -> Result<Option<RoundId>> {
+        Ok(self.rounds(job, 1).await?.first().map(|round| round.id))
+    }
+
+    /// Makes sure that a round after `before` is recorded with its end, also where it could not begin, or broke
+    /// off without a word.
+    pub async fn settle_round(
+        &self,
+        job: JobId,
+        before: Option<RoundId>,
+        ended: Time,
+        outcome: &Outcome,
+    ) -> Result<RoundId> {
+        let last = self.rounds(job, 1).await?.into_iter().next();
+        let (id, is_open) = match last.filter(|row| Some(row.id) != before) {
+            Some(row) => (row.id, row.ended.is_none()),
+            None => (self.begin_round(job, ended).await?, true),
+        };
+        if is_open {
+            self.end_round(id, ended, outcome).await?;
+        }
+        Ok(id)
+    }
+
     /// The last `limit` rounds of a job, newest first.
     pub async fn rounds(&self, job: JobId, limit: usize) -> Result<Vec<RoundRow>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -1,11 +1,50 @@
 //! Commands around a round.
 
-use super::notice::Notice;
+use tokio::sync::watch;
+
+use super::notice::{Notice, Round};
 use super::program::Program;
 use super::render;
-use crate::config::model::Hooks;
+use crate::clock::Clock;
+use crate::config::model::{Hooks, Job};
 use crate::error::{Error, Kind, Result};
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Outcome};
+use crate::report::summary::{failed, what};
+
+/// A round with the commands around it. If one before it fails there is none, and that is a failure. A round
+/// that `stop` ended is gone on with later, and nothing comes after it.
+pub async fn around(
+    job: &Job,
+    clock: &dyn Clock,
+    mut stop: watch::Receiver<bool>,
+    round: impl Future<Output = Outcome>,
+) -> Outcome {
+    let (started, begun) = (clock.now(), std::time::Instant::now());
+    let facts = Notice::start(&job.name, started);
+    let before = tokio::select! {
+        before = before(&job.hooks, &facts) => before,
+        _ = stop.wait_for(|stop| *stop) => {
+            Err(Error::new(Kind::Interrupted, "begin", "the round").detail("it was stopped"))
+        }
+    };
+    let outcome = match before {
+        Ok(()) => round.await,
+        Err(error) => failed(&job.name, job.mode, &error, begun.elapsed()),
+    };
+    if *stop.borrow() && is_unfinished(&outcome) {
+        return outcome;
+    }
+    let facts = Notice::ended(Round::new(&outcome, started, clock.now()));
+    for error in after(&job.hooks, &facts).await {
+        tracing::warn!("{}: {}", job.name, what(&error));
+    }
+    outcome
+}
+
+/// Whether a round that was stopped came to less than its end.
+pub fn is_unfinished(outcome: &Outcome) -> bool {
+    outcome.ending == Ending::Failed
+}
 
 /// Runs what comes before a round, one after the other; `facts` says that one begins. Dropping this ends what
 /// runs. Errors: of the first that fails; the others are not run, and there is to be no round.

@@ -14,6 +14,7 @@ mod notice;
 mod post;
 mod program;
 pub mod render;
+mod voice;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use book::{Book, Letter};
 pub use deliver::{Tries, deliver};
 pub use notice::{Notice, Round};
 pub use post::{Post, Tally};
+pub use voice::Voice;
 
 /// Tells whoever wants to be told. Nothing here waits for anybody, and nothing fails: what could not be told is
 /// logged and counted.

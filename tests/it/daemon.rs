@@ -326,6 +326,30 @@ fn hooks_run_around_a_round_and_one_that_fails_before_it_is_a_failure() {
 }
 
 #[test]
+fn a_run_without_a_daemon_runs_hooks_and_tells_as_one_with_it() {
+    let rig = telling(SELDOM);
+    write(&rig.near(), &[("a", "one")]);
+    rig.run().ends("ok", 0);
+    assert_eq!(heard(&rig), ["before start", "after success ok"]);
+    fs::write(rig.file("hear.before.fails"), "").unwrap();
+    for _ in 0..2 {
+        rig.run().ends("failed", 1).says(&["run the hook before the round"]);
+    }
+    let failed = [
+        "before start",
+        "sorry failure failed",
+        "told failure failed",
+        "before start",
+        "sorry failure failed",
+    ];
+    assert_eq!(heard(&rig)[2..], failed);
+    assert_eq!(status(&rig)["last_round"]["result"], "failed");
+    fs::remove_file(rig.file("hear.before.fails")).unwrap();
+    rig.run().ends("ok", 0);
+    assert_eq!(heard(&rig)[7..], ["before start", "after success ok", "told recovered ok"]);
+}
+
+#[test]
 fn a_job_that_never_has_a_round_is_late() {
     let rig = telling("schedule: {cron: \"0 0 29 2 *\"}\nalarm: {no_success_for: 1s}");
     let mut daemon = Daemon::start(&rig);

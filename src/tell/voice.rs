@@ -1,9 +1,10 @@
-//! The daemon's way to those who are to be told: what they were told is kept in the journal, so that neither a
-//! restart nor a change of the config tells it twice.
+//! The way to those who are to be told: what they were told is kept in the journal, so that neither a restart
+//! nor a change of the config tells it twice.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::{Teller, Tries};
 use crate::calendar::since;
 use crate::clock::Random;
 use crate::config::model::Config;
@@ -11,7 +12,6 @@ use crate::entry::Time;
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::outcome::Outcome;
-use crate::tell::{Teller, Tries};
 
 /// Where the journal has what was told.
 const KEY: &str = "told";
@@ -19,11 +19,8 @@ const KEY: &str = "told";
 /// The longest time until it is looked again whether a job is late: the clock may have jumped.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// How long telling may take at the end.
-const GRACE: Duration = Duration::from_millis(500);
-
 /// Tells whoever wants to be told.
-pub(super) struct Voice {
+pub struct Voice {
     journal: Journal,
     random: Arc<dyn Random>,
     state: Mutex<State>,
@@ -76,10 +73,10 @@ impl Voice {
         Ok(wait.clamp(Duration::from_millis(10), LOOK_EVERY))
     }
 
-    /// Tells what is on its way, for a moment.
-    pub async fn close(self) {
+    /// Tells what is on its way, for so long.
+    pub async fn close(self, grace: Duration) {
         let state = self.state.into_inner().unwrap_or_else(|e| e.into_inner());
-        if !state.teller.close(GRACE).await {
+        if !state.teller.close(grace).await {
             tracing::warn!("the end comes before everybody was told");
         }
     }
