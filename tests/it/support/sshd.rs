@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
@@ -342,9 +343,18 @@ pub fn generate_key(path: &Path, kind: &str, passphrase: &str) {
     assert!(output.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Below the ports that the system hands out itself: nobody is given it while the server is stopped. Each process
+/// of tests begins to look somewhere else.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 22_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mut candidates = (0..COUNT).map(|_| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(7919).wrapping_add(step) % COUNT;
+        u16::try_from(FIRST + offset).expect("a port")
+    });
+    candidates.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 fn write(path: &Path, text: &str, mode: u32) {
