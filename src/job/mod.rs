@@ -243,7 +243,7 @@ impl<D: Dial> Round<D> {
         let delay = Backoff::RECONNECT.delay(tries, self.context.random.unit());
         let reason = error.reason();
         if tries == 0 {
-            let message = format!("the connection was lost ({reason}) and made again");
+            let message = format!("connected again: {reason}");
             self.tally.recovered(Problem::new(RelPath::root(), "connect", "reconnected", message));
         }
         let delay_millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
