@@ -112,7 +112,9 @@ fn login(auth: &Auth, identity: &[PathBuf], around: &Surroundings) -> Result<Log
         None => Login { agent, ..Login::default() },
     };
     login.keys = if identity.is_empty() { configured(auth) } else { named(identity, around)? };
+    login.certificates = auth.certificates.clone();
     login.password = auth.password.clone();
+    login.code = auth.code.clone();
     login.prompt = around.prompt.clone();
     Ok(login)
 }
@@ -156,8 +158,8 @@ mod tests {
         let auth = Auth {
             keys: vec![Secret::File("/keys/offsite".into())],
             passphrase: Some(Secret::Env("PHRASE".into())),
-            password: None,
             agent: false,
+            ..Auth::default()
         };
         let server = Server {
             name: "offsite".into(),

@@ -184,7 +184,10 @@ impl Check<'_> {
 
     fn auth(&mut self, raw: RawAuth) -> Auth {
         let keys = raw.key.map(|keys| keys.value.0).unwrap_or_default();
+        let certificates = raw.certificate.map(|paths| paths.value.0).unwrap_or_default();
         Auth {
+            certificates: certificates.iter().filter_map(|path| self.expand(path, &path.value.0)).collect(),
+            code: raw.code.and_then(|spot| self.secret(&spot, &spot.value.0)),
             keys: keys.into_iter().filter_map(|key| self.secret(&key, &key.value.0)).collect(),
             passphrase: raw.passphrase.and_then(|spot| self.secret(&spot, &spot.value.0)),
             password: raw.password.and_then(|spot| self.secret(&spot, &spot.value.0)),

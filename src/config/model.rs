@@ -66,17 +66,28 @@ pub struct Server {
 pub struct Auth {
     /// Private keys, in the order in which they are offered.
     pub keys: Vec<Secret>,
+    /// Certificates for these keys or the agent's, beside those that lie next to the keys. Absolute.
+    pub certificates: Vec<PathBuf>,
     /// What unlocks them.
     pub passphrase: Option<Secret>,
     /// The account's password, also for keyboard-interactive login.
     pub password: Option<Secret>,
+    /// Gives a one-time code when the server asks for one.
+    pub code: Option<Secret>,
     /// Whether the running ssh-agent is asked. Default yes.
     pub agent: bool,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { keys: Vec::new(), passphrase: None, password: None, agent: true }
+        Self {
+            keys: Vec::new(),
+            certificates: Vec::new(),
+            passphrase: None,
+            password: None,
+            code: None,
+            agent: true,
+        }
     }
 }
 

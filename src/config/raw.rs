@@ -56,10 +56,14 @@ section! {
     RawAuth {
         /// Private key files.
         key: OneOrMany<KeyText>,
+        /// Certificates for keys; those that lie beside their key are found without.
+        certificate: OneOrMany<LocalPath>,
         /// What unlocks them.
         passphrase: SecretText,
         /// The account's password.
         password: SecretText,
+        /// Gives a one-time code when the server asks for one.
+        code: SecretText,
         /// Whether ssh-agent is asked; yes unless told otherwise.
         agent: bool,
     }

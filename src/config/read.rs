@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Words that people write at the wrong place or know from other tools.
-const ELSEWHERE: [(&str, &str); 18] = [
+const ELSEWHERE: [(&str, &str); 20] = [
     ("bandwidth", "limits.bandwidth"),
     ("limit", "limits.bandwidth"),
     ("bwlimit", "limits.bandwidth"),
@@ -171,6 +171,8 @@ const ELSEWHERE: [(&str, &str); 18] = [
     ("identity_file", "auth.key"),
     ("password", "auth.password"),
     ("agent", "auth.agent"),
+    ("certificate_file", "auth.certificate"),
+    ("totp", "auth.code"),
     ("source", "local"),
     ("username", "user"),
     ("fingerprint", "host_key"),

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use russh::keys::{PrivateKey, PublicKey, decode_secret_key, load_public_key};
+use russh::keys::{Algorithm, PrivateKey, PublicKey, decode_secret_key, load_public_key};
 use zeroize::Zeroizing;
 
 use crate::config::model::Secret;
@@ -33,6 +33,8 @@ pub(super) enum Opened {
     Ready(Box<PrivateKey>),
     /// It is encrypted and nobody gave a passphrase. With its public half, if that could be found.
     Locked(Option<PublicKey>),
+    /// Only its public half is here: the private one may be in ssh-agent, or on a security key.
+    Public(PublicKey),
 }
 
 impl KeyFile {
@@ -43,10 +45,18 @@ impl KeyFile {
 
     /// Reads the key; otherwise says why not, for people. Blocks.
     pub(super) fn open(&self, prompt: Option<&dyn Prompt>) -> Result<Opened, String> {
+        if let Some(public) = self.only_public() {
+            return Ok(Opened::Public(public));
+        }
         let text = self.text()?;
         if !is_encrypted(&text) {
             let key = decode_secret_key(&text, None).map_err(|e| format!("is not a private key: {e}"))?;
-            return Ok(Opened::Ready(Box::new(key)));
+            return Ok(match key.algorithm() {
+                Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => {
+                    Opened::Public(key.public_key().clone())
+                }
+                _ => Opened::Ready(Box::new(key)),
+            });
         }
         if let Some(source) = &self.passphrase {
             let passphrase = reveal(source).map_err(|e| {
@@ -66,6 +76,22 @@ impl KeyFile {
     /// Whether it is a file that is not there.
     pub(super) fn is_missing(&self) -> bool {
         matches!(&self.source, Secret::File(path) if !path.exists())
+    }
+
+    /// The public key where the file holds nothing else, or the private one is kept elsewhere.
+    fn only_public(&self) -> Option<PublicKey> {
+        let Secret::File(path) = &self.source else { return None };
+        if path.extension().is_some_and(|extension| extension == "pub") {
+            return load_public_key(path).ok();
+        }
+        self.public_beside().filter(|_| self.is_missing())
+    }
+
+    fn public_beside(&self) -> Option<PublicKey> {
+        let Secret::File(path) = &self.source else { return None };
+        let mut beside = path.clone().into_os_string();
+        beside.push(".pub");
+        load_public_key(beside).ok()
     }
 
     fn text(&self) -> Result<Zeroizing<String>, String> {
@@ -93,12 +119,7 @@ impl KeyFile {
     /// The public half, which OpenSSH's format keeps readable and ssh-keygen writes beside the others.
     fn public(&self, text: &str) -> Option<PublicKey> {
         let within = PrivateKey::from_openssh(text).ok().map(|key| key.public_key().clone());
-        within.or_else(|| {
-            let Secret::File(path) = &self.source else { return None };
-            let mut beside = path.clone().into_os_string();
-            beside.push(".pub");
-            load_public_key(beside).ok()
-        })
+        within.or_else(|| self.public_beside())
     }
 }
 
@@ -215,6 +236,16 @@ mod tests {
         std::fs::set_permissions(path_of(&key), std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(path_of(&key), "hello").unwrap();
         check(&key, "is not a private key");
+    }
+
+    #[test]
+    fn a_public_key_stands_for_one_that_is_kept_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = generate(folder.path(), &["-t", "ed25519"], "");
+        let public = KeyFile::new(path_of(&key).with_extension("pub"));
+        assert!(matches!(public.open(None).unwrap(), Opened::Public(_)));
+        std::fs::remove_file(path_of(&key)).unwrap();
+        assert!(matches!(key.open(None).unwrap(), Opened::Public(_)));
     }
 
     #[test]

@@ -7,8 +7,10 @@ mod client;
 pub mod connect;
 mod dial;
 pub mod dialect;
+mod dialogue;
 pub mod far;
 pub mod host_key;
+mod identity;
 pub mod key_file;
 pub mod known_hosts;
 mod lane;
@@ -22,6 +24,7 @@ pub mod sftp;
 mod status;
 pub mod stream;
 mod to_the_end;
+mod user_certificate;
 mod wire;
 
 pub use lane::{Announced, VERSION};

@@ -1,7 +1,7 @@
 //! Connecting, host keys and logins, against a real sshd.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use highwater::config::model::Secret;
@@ -13,6 +13,7 @@ use highwater::secret::{Prompt, Revealed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::account::Password;
+use crate::support::agent::Agent;
 use crate::support::sshd::{Options, Sshd, generate_key};
 
 fn endpoint(sshd: &Sshd) -> Endpoint {
@@ -150,36 +151,6 @@ async fn without_credentials_the_error_says_what_would_be_accepted() {
     );
     let no_agent = Login::usual(&sshd.file("no-such-folder"), Some(sshd.file("no-such-socket")));
     assert_error(log_in(&sshd, &no_agent).await, Kind::Login, &["ssh-agent cannot be asked", "No such file"]);
-}
-
-/// An ssh-agent for one test.
-struct Agent {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Agent {
-    fn start(folder: &Path) -> Self {
-        let socket = folder.join("agent");
-        let mut command = Command::new("ssh-agent");
-        command.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null());
-        let child = command.spawn().expect("ssh-agent is not installed: apt-get install openssh-client");
-        Self { child, socket }
-    }
-
-    fn add(&self, sshd: &mut Sshd, key: &Path) {
-        sshd.wait_until("see the agent", |_| self.socket.exists());
-        let mut command = Command::new("ssh-add");
-        command.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
-        assert!(command.status().expect("ssh-add can be run").success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended by itself
-        let _ = self.child.wait();
-    }
 }
 
 #[tokio::test]

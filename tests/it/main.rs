@@ -10,6 +10,7 @@ mod dialect;
 mod filter;
 mod guards;
 mod hostile;
+mod login;
 mod moments;
 mod no_room;
 mod over_ssh;

@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "what one feature's tests leave unused, another's need")]
 
 pub mod account;
+pub mod agent;
 pub mod daemon;
 pub mod hostile;
 pub mod pair;
+pub mod pam;
 pub mod program;
 pub mod receiver;
 pub mod rig;

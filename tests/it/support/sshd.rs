@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_
 use tempfile::TempDir;
 
 use super::account;
+use super::pam::Pam;
 
 const PROGRAM: &str = "/usr/sbin/sshd";
 
@@ -37,7 +38,7 @@ pub enum Subsystem {
 }
 
 /// How to start a server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// What answers SFTP requests.
     pub subsystem: Subsystem,
@@ -45,6 +46,8 @@ pub struct Options {
     pub account: Account,
     /// Types of the host keys, as ssh-keygen's `-t` takes them.
     pub host_keys: Vec<&'static str>,
+    /// Who is asked in a keyboard-interactive login; with `UsePAM yes`, nobody means the service `sshd`.
+    pub pam: Option<Pam>,
     /// More lines for sshd_config. They come first, and the first value of a keyword wins.
     pub config: Vec<String>,
 }
@@ -55,6 +58,7 @@ impl Default for Options {
             subsystem: Subsystem::Internal,
             account: Account::Current,
             host_keys: vec!["ed25519"],
+            pam: None,
             config: Vec::new(),
         }
     }
@@ -79,6 +83,7 @@ pub struct Sshd {
     user: String,
     port: u16,
     host_keys: Vec<&'static str>,
+    pam: Option<Pam>,
     listener: Option<Child>,
 }
 
@@ -94,8 +99,10 @@ impl Sshd {
         set_child_subreaper(Some(getpid())).expect("orphans can be taken over");
         let folder = tempfile::tempdir().expect("a temporary folder");
         set_mode(folder.path(), 0o755);
-        let mut sshd = Self { folder, user, port: 0, host_keys: options.host_keys.clone(), listener: None };
+        let mut sshd =
+            Self { folder, user, port: 0, host_keys: options.host_keys.clone(), pam: None, listener: None };
         sshd.prepare(&options);
+        sshd.pam = options.pam;
         sshd.start_again();
         sshd
     }
@@ -158,7 +165,7 @@ impl Sshd {
         let log =
             File::options().create(true).append(true).open(self.file("log")).expect("the log can be made");
         let seen = self.log().len();
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(self.program());
         command.args(["-D", "-e", "-f"]).arg(self.file("sshd_config"));
         command.args(["-o", &format!("ListenAddress=127.0.0.1:{}", self.port)]);
         if self.knows("PerSourcePenalties=no") {
@@ -175,6 +182,16 @@ impl Sshd {
         let log = self.log();
         assert!(log[seen..].contains("Cannot bind any address"), "sshd does not start:\n{log}");
         false
+    }
+
+    /// The service that sshd asks of PAM is called as sshd itself.
+    fn program(&self) -> PathBuf {
+        let Some(pam) = &self.pam else { return PROGRAM.into() };
+        let program = self.file(pam.service());
+        if !program.exists() {
+            symlink(PROGRAM, &program).expect("sshd can be given another name");
+        }
+        program
     }
 
     fn knows(&self, option: &str) -> bool {
