@@ -231,7 +231,7 @@ mod tests {
         check("a", &format!("b {longer}"), &format!("a        b\n         {longer}"));
     }
 
-    const SMALL: Size = Size { small_files: 150, large_bytes: 48 << 20 };
+    const SMALL: Size = Size { small_files: 150, large_bytes: 64 << 20 };
 
     /// A demonstration in which something is done to the source when a round begins.
     struct Sabotage<'a> {

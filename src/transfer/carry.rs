@@ -203,10 +203,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     ) -> (Result<Stat>, Result<Option<Stat>>) {
         let meta = Meta::from(source);
         if !self.options.durable {
-            return join(file.finish(len, &meta, false), self.look_at_target(path)).await;
+            return join(file.finish(len, &meta, false), self.look_behind_gate(path)).await;
         }
         let finished = file.finish(len, &meta, true).await;
-        (finished, self.look_at_target(path).await)
+        (finished, self.look_behind_gate(path).await)
     }
 
     /// Reads a small source file as one version: the same before and after. `Err` inside: it is no file,

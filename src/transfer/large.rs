@@ -96,7 +96,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return self.only_metadata(item, stat, racy).await;
         }
         self.need_room(item.path, stat.size).await?;
-        let there = self.look_at_target(item.path).await?;
+        let there = self.look_behind_gate(item.path).await?;
         if !super::place::holds(item.expect, there.as_ref()) {
             return Ok(Fate::Stale(there)); // before anything is sent; looked at again before it is placed
         }
@@ -495,7 +495,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let others = self.staged.let_go(); // everything written through them was answered
         try_join_all(others.iter().map(|hand| hand.close())).await?; // a late CLOSE may move the mtime
         let finished = self.staged.first().finish(self.stat.size, &meta, engine.options.durable).await?;
-        let there = engine.look_at_target(self.path).await?; // right before the rename, not before a long fsync
+        let there = engine.look_behind_gate(self.path).await?; // right before the rename, not before a long fsync
         let placing = Placing {
             path: self.path.clone(),
             staged: self.staged_path.clone(),

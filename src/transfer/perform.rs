@@ -106,7 +106,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let looked = self.clock.now();
         let target = self.source.read_link(path).await?;
         let link = Link { path, source, target, racy: self.is_racy_source(source, looked) };
-        let there = self.look_at_target(path).await?;
+        let there = self.look_behind_gate(path).await?;
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }

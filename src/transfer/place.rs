@@ -95,6 +95,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
+    /// What stands at a target that is about to get something. Where its folder is only being made, perhaps
+    /// in the place of a link that leads elsewhere, that is waited for.
+    pub(super) async fn look_behind_gate(&self, path: &RelPath) -> Result<Option<Stat>> {
+        self.pass_gate(path).await?;
+        self.look_at_target(path).await
+    }
+
     /// What stands at the target, also in a folder that may not be searched as it is.
     pub(super) async fn look_at_target(&self, path: &RelPath) -> Result<Option<Stat>> {
         self.let_in(path, || self.target.stat(path)).await
