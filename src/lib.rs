@@ -54,6 +54,7 @@ pub mod schedule;
 pub mod secret;
 pub mod server;
 pub mod settle;
+pub mod sshconfig;
 pub mod tell;
 pub mod timetable;
 pub mod transfer;

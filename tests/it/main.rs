@@ -23,6 +23,7 @@ mod remote_tree;
 mod resume;
 mod run;
 mod server;
+mod ssh_config;
 mod support;
 mod telling;
 mod tidy;

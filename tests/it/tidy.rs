@@ -265,6 +265,7 @@ fn path_rs_alone_turns_names_into_text() {
                 "src/report/document.rs",    // whether JSON can hold the name
                 "src/report/log.rs",         // events, escaped when they were made
                 "src/secret/terminal.rs",    // a password
+                "src/sshconfig/files.rs",    // lines of ssh_config
             ],
         ),
         (".to_string_lossy()", &[]),
@@ -274,7 +275,7 @@ fn path_rs_alone_turns_names_into_text() {
 }
 
 /// Modules that decide and never do: no disk, no network, no database, no clock, no waiting.
-const PURE: [&str; 23] = [
+const PURE: [&str; 34] = [
     "src/path.rs",
     "src/entry.rs",
     "src/hash.rs",
@@ -298,6 +299,17 @@ const PURE: [&str; 23] = [
     "src/remote/dialect/",
     "src/report/document.rs",
     "src/report/summary.rs",
+    "src/sshconfig/jump.rs",
+    "src/sshconfig/keyword.rs",
+    "src/sshconfig/line.rs",
+    "src/sshconfig/matching.rs",
+    "src/sshconfig/mod.rs",
+    "src/sshconfig/names.rs",
+    "src/sshconfig/pattern.rs",
+    "src/sshconfig/reader.rs",
+    "src/sshconfig/settings.rs",
+    "src/sshconfig/time.rs",
+    "src/sshconfig/tokens.rs",
 ];
 
 #[test]
@@ -330,7 +342,7 @@ const LAYERS: [&[&str]; 11] = [
         "path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "error", "monitor",
         "outcome", "settle",
     ],
-    &["config", "secret", "timetable", "schedule", "alarm"],
+    &["config", "secret", "sshconfig", "timetable", "schedule", "alarm"],
     &["tree"],
     &["local", "remote"],
     &["plan"],
