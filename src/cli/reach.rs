@@ -1,6 +1,7 @@
 //! From an account to the far side of a round: connects, keeps the connection for the first look, pins an
 //! accepted key, and remembers what was learned of the server.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::account::Account;
@@ -36,6 +37,8 @@ struct Inner {
     last: Mutex<Option<Arc<Far>>>,
     /// The far side of a round that ended well.
     rested: Mutex<Option<Arc<Far>>>,
+    /// Whether a round ended in order over the connection of `last` or `rested`.
+    is_settled: AtomicBool,
     /// What is known of the server, by its [identity](Connection::identity).
     learned: Mutex<Option<(String, Arc<Abilities>)>>,
 }
@@ -150,6 +153,7 @@ impl Dial for Reach {
             *lock(&self.0.last) = Some(far.clone());
             return Ok(far);
         }
+        self.0.is_settled.store(false, Ordering::Relaxed);
         let connection = self.connection().await?;
         let identity = connection.identity();
         let remembered = self.remembered(&identity).await;
@@ -160,6 +164,14 @@ impl Dial for Reach {
             *lock(&self.0.last) = Some(far.clone());
         }
         Ok(far)
+    }
+
+    fn is_settled(&self) -> bool {
+        self.0.is_settled.load(Ordering::Relaxed)
+    }
+
+    fn settled(&self) {
+        self.0.is_settled.store(self.0.keeps, Ordering::Relaxed);
     }
 }
 
@@ -175,6 +187,7 @@ impl Inner {
             keeps: false,
             last: Mutex::default(),
             rested: Mutex::default(),
+            is_settled: false.into(),
             learned: Mutex::default(),
         }
     }

@@ -52,6 +52,15 @@ pub trait Dial: Send + Sync + 'static {
 
     /// Connects, logs in, starts SFTP.
     fn dial(&self) -> impl Future<Output = Result<Arc<Self::Far>>> + Send;
+
+    /// Whether an earlier round of the same job ended in order over the connection that was dialled last,
+    /// with its target prepared and nothing left under way.
+    fn is_settled(&self) -> bool {
+        false
+    }
+
+    /// A round did.
+    fn settled(&self) {}
 }
 
 /// What a round works with besides its [`Spec`].

@@ -61,10 +61,24 @@ pub(super) async fn read_generation<T: Tree>(tree: &T, agent: &Token) -> Result<
 /// Writes this agent's generation.
 pub(super) async fn write_generation<T: Tree>(tree: &T, generation: i64, writer: &Writer<'_>) -> Result<()> {
     let file = AgentFile { version: 1, generation };
-    own::make_folders(tree, &[own::folder(), own::agents()]).await?;
     let path = own::agent_file(writer.agent);
     let (staged, finished) = writer.stage_json(tree, &path, &file).await?;
-    tree.place(&staged, &path, &finished).await.map(drop)
+    let folders = [own::folder(), own::agents()];
+    with_folders(tree, &folders, || tree.place(&staged, &path, &finished)).await.map(drop)
+}
+
+/// Does something that needs these folders of ours, which are there but for the first time.
+async fn with_folders<T: Tree, R, F>(tree: &T, folders: &[RelPath], change: impl Fn() -> F) -> Result<R>
+where
+    F: Future<Output = Result<R>>,
+{
+    match change().await {
+        Err(error) if !error.kind().ends_round() => {
+            own::make_folders(tree, folders).await?;
+            change().await
+        }
+        result => result,
+    }
 }
 
 async fn read_json<T: Tree, F: for<'a> Deserialize<'a>>(tree: &T, path: &RelPath) -> Result<Option<F>> {
@@ -98,9 +112,9 @@ impl Writer<'_> {
     ) -> Result<(RelPath, Stat)> {
         let text =
             serde_json::to_vec(file).map_err(|e| Error::new(Kind::Internal, "write", path).because(e))?;
-        own::make_folders(tree, &[own::folder(), own::stages(), own::stage(self.agent)]).await?;
+        let folders = [own::folder(), own::stages(), own::stage(self.agent)];
         let staged_path = own::staged(self.agent, &Token::draw(self.random));
-        let staged = tree.stage(&staged_path).await?;
+        let staged = with_folders(tree, &folders, || tree.stage(&staged_path)).await?;
         let size = text.len() as u64;
         let meta = Meta { mode: 0o644, mtime: self.now };
         let (written, finished) =

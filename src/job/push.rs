@@ -44,6 +44,10 @@ struct Push<'a, D: Dial> {
     near: Arc<Disk>,
     looks: bool,
     far: Option<Engaged<D>>,
+    /// Whether the connection is one on which the last round ended in order.
+    goes_on: bool,
+    /// Whether anything was begun that changes what folders of the target contain.
+    changes: bool,
 }
 
 /// A far side that work was begun on.
@@ -52,12 +56,25 @@ type Engaged<D> = (Reached<D>, Engine<Disk, <D as Dial>::Far>);
 pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Attempt> {
     let near = round.open_near_source().await?;
     let looks = look || round.must_look().await?;
-    let mut push = Push { round, near, looks, far: None };
+    let mut push = Push { round, near, looks, far: None, goes_on: false, changes: false };
     let result = push.run().await;
     if let (Err(_), Some((_, engine))) = (&result, &mut push.far) {
         engine.wind_up().await;
+        if engine.is_void() && !round.must_stop() {
+            tracing::info!("the far side is not as the last round left it: looking again from the start");
+            return Ok(Attempt::Again { look });
+        }
     }
     result
+}
+
+/// Whether the far root is still the one that the last round over this connection left.
+async fn is_as_left<T: Tree>(far: Arc<T>, agent: Token, state: JobState) -> bool {
+    let root = RelPath::root();
+    let (stat, id, generation) =
+        join3(far.stat(&root), read_root_id(far.as_ref()), read_generation(far.as_ref(), &agent)).await;
+    let (Ok(Some(_)), Ok(Some(id)), Ok(generation)) = (stat, id, generation) else { return false };
+    state.far_root == Some(id) && !is_in_doubt(&state, generation.unwrap_or(0))
 }
 
 /// The same walk and plan, shown instead of done.
@@ -136,6 +153,7 @@ impl<D: Dial> Push<'_, D> {
             if !self.engage().await? {
                 return Ok(false);
             }
+            self.changes |= action.changes_folder();
             self.round.tell_planned(&action);
             if let Some((_, engine)) = &mut self.far {
                 engine.submit(sight, action).await?;
@@ -156,9 +174,13 @@ impl<D: Dial> Push<'_, D> {
             round.remember_near(&self.near).await?;
             return round.close_unconnected(&ending).await;
         };
-        engine.drain().await?;
-        let changes = engine.has_changed() || !ending.removals.is_empty();
-        let mark = changes || reached.in_doubt;
+        engine.checked().await?;
+        // In a round that goes on from the last one, beside the files: the next one waits for all of it.
+        let early = self.goes_on && self.changes;
+        if !early {
+            engine.drain().await?;
+        }
+        let mark = early || engine.has_changed() || !ending.removals.is_empty() || reached.in_doubt;
         let raised = round.raise_generation(reached.far.as_ref(), reached.generation, mark);
         let (closing, marked) = join(round.close(engine, ending), raised).await;
         let closing = closing?;
@@ -170,6 +192,9 @@ impl<D: Dial> Push<'_, D> {
             return Ok(Attempt::Again { look: false });
         }
         round.sweep(reached.far.as_ref(), self.looks).await?;
+        if engine.stages_inside() {
+            round.dial.settled();
+        }
         Ok(Attempt::Done(closing.held))
     }
 
@@ -179,7 +204,11 @@ impl<D: Dial> Push<'_, D> {
         if self.far.is_some() {
             return Ok(true);
         }
-        let reached = self.round.reach_root(true).await?;
+        let far = self.round.reach().await?;
+        if !self.looks && self.round.dial.is_settled() {
+            return self.go_on(far).await.map(|()| true);
+        }
+        let reached = self.round.look_at_root(far, true).await?;
         self.round.remember_near(&self.near).await?;
         if !self.looks && (reached.in_doubt || reached.is_new) {
             return Ok(false);
@@ -190,6 +219,22 @@ impl<D: Dial> Push<'_, D> {
         let engine = Engine::prepare(parts, round.options(rules)).await?;
         self.far = Some((reached, engine));
         Ok(true)
+    }
+
+    /// Over a connection on which the last round ended in order, work begins while the root is looked at.
+    async fn go_on(&mut self, far: Arc<D::Far>) -> Result<()> {
+        let round = self.round;
+        round.remember_near(&self.near).await?;
+        let state = round.state().await?;
+        let generation = state.generation;
+        let parts = round.parts(self.near.clone(), far.clone());
+        let check = is_as_left(far.clone(), round.agent.clone(), state);
+        let engine = Engine::prepare_again(parts, round.options(round.rules(false)), check).await?;
+        let known =
+            Reached { far, generation, is_new: false, is_empty: false, starts_over: false, in_doubt: false };
+        self.far = Some((known, engine));
+        self.goes_on = true;
+        Ok(())
     }
 }
 
@@ -252,6 +297,11 @@ impl<D: Dial> Round<D> {
     /// its id if `make` is set.
     async fn reach_root(&self, make: bool) -> Result<Reached<D>> {
         let far = self.reach().await?;
+        self.look_at_root(far, make).await
+    }
+
+    /// The same once connected.
+    async fn look_at_root(&self, far: Arc<D::Far>, make: bool) -> Result<Reached<D>> {
         let state = self.state().await?;
         let root = RelPath::root();
         let (stat, id, generation) =

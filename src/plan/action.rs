@@ -224,7 +224,7 @@ impl Action {
     }
 
     /// Whether it surely changes what its folder at the target contains.
-    pub(super) fn changes_folder(&self) -> bool {
+    pub fn changes_folder(&self) -> bool {
         matches!(self, Action::Put { .. } | Action::PutLink { .. } | Action::MakeDir { .. })
     }
 

@@ -490,9 +490,12 @@ impl Tree for SftpTree {
                 return Ok(false); // it tells of this folder only: no right to read it, too many open files
             }
         };
-        let synced = self.sync_handle(&handle).await?;
-        handle.close().await?;
-        Ok(synced)
+        if known.keeps_order != Can::Yes {
+            let synced = self.sync_handle(&handle).await?;
+            return handle.close().await.map(|()| synced);
+        }
+        let (synced, closed) = join(self.sync_handle(&handle), handle.close()).await;
+        closed.and(synced)
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>> {

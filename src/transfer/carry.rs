@@ -155,7 +155,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn send_small(&self, item: &Carry<'_>, content: Content, staged: &RelPath) -> Result<Fate> {
-        let file = self.let_in(staged, || self.target.stage(staged)).await?;
+        let file = self.staged(staged, || self.target.stage(staged)).await?;
         let len = content.data.len() as u64;
         let picked = len > 0 && self.options.sampling.picks(item.path, 0);
         let (written, back, (finished, there)) = join3(
@@ -257,6 +257,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// The target has this content already: only its metadata differ.
     pub(super) async fn only_metadata(&self, item: &Carry<'_>, source: Stat, racy: bool) -> Result<Fate> {
+        self.checked().await?;
         let there = self.look_at_target(item.path).await?;
         let Some(seen) = there.filter(|_| super::place::holds(item.expect, there.as_ref())) else {
             return Ok(Fate::Stale(there));

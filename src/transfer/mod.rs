@@ -9,6 +9,7 @@
 //! again makes a new engine, and what the journal holds decides how it goes on.
 
 mod carry;
+mod check;
 mod gates;
 mod hands;
 mod large;
@@ -41,6 +42,7 @@ use crate::journal::TransferRow;
 use crate::path::RelPath;
 use crate::plan::{Action, Rules, Sight};
 use crate::tree::Tree;
+use check::Check;
 use gates::Gates;
 use record::Record;
 use staging::Staging;
@@ -89,6 +91,7 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
     record: Record,
     tally: Arc<Tally>,
     gates: Gates,
+    check: Check,
     staging: Staging,
     trash: Trash,
     throttle: Throttle,
@@ -110,6 +113,8 @@ pub struct Engine<S: Tree, T: Tree> {
     shared: Arc<Shared<S, T>>,
     tasks: JoinSet<()>,
     room: Arc<Semaphore>,
+    /// What is found out while work has begun; ends with the engine.
+    checks: JoinSet<()>,
 }
 
 /// What an engine works with: two trees and what outlives it.
@@ -132,8 +137,33 @@ impl<S: Tree, T: Tree> Engine<S, T> {
     /// Prepares the target: makes the staging folder, fences and sweeps what an earlier attempt left,
     /// and settles the renames whose outcome was unknown. After this, planning may begin.
     pub async fn prepare(parts: Parts<S, T>, options: Options) -> Result<Self> {
+        let (target, random) = (parts.target.as_ref(), parts.random.clone());
+        let staging = Staging::prepare(target, options.agent.clone(), random).await?;
+        Self::with_staging(parts, options, staging, Check::passed()).await
+    }
+
+    /// The same over a connection on which an engine prepared the target before, which drained and left
+    /// nothing under way. Work begins at once, but nothing is changed outside of the staging folder before
+    /// `check` has said yes. If it says no, or the staging folder is gone, the engine is [void](Self::is_void).
+    pub async fn prepare_again(
+        parts: Parts<S, T>,
+        options: Options,
+        check: impl Future<Output = bool> + Send + 'static,
+    ) -> Result<Self> {
+        let staging = Staging::prepared(options.agent.clone(), parts.random.clone());
+        let (asked, answer) = Check::new();
+        let mut engine = Self::with_staging(parts, options, staging, asked).await?;
+        engine.checks.spawn(async move { answer.say(check.await) });
+        Ok(engine)
+    }
+
+    async fn with_staging(
+        parts: Parts<S, T>,
+        options: Options,
+        staging: Staging,
+        check: Check,
+    ) -> Result<Self> {
         let Parts { source, target, record, tally, random, clock } = parts;
-        let staging = Staging::prepare(target.as_ref(), options.agent.clone(), random.clone()).await?;
         let unfinished = settle::settle(target.as_ref(), &staging, &record).await?;
         let unsynced = if options.durable { record.unsynced_folders().await? } else { Vec::new() };
         let most = source.traits().open_files.min(target.traits().open_files).clamp(1, MOST_ACTIONS);
@@ -142,6 +172,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             trash: Trash::new(options.trash.clone()),
             content: Semaphore::new(CONTENT_BYTES),
             gates: Gates::default(),
+            check,
             unfinished: Mutex::new(unfinished),
             winds_up: AtomicBool::new(false),
             touched: Mutex::new(unsynced.into_iter().collect()),
@@ -155,7 +186,24 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             random,
             clock,
         };
-        Ok(Self { shared: Arc::new(shared), tasks: JoinSet::new(), room: Arc::new(Semaphore::new(most)) })
+        let (tasks, room, checks) = (JoinSet::new(), Arc::new(Semaphore::new(most)), JoinSet::new());
+        Ok(Self { shared: Arc::new(shared), tasks, room, checks })
+    }
+
+    /// Waits until it is known that the target is the one that is meant.
+    pub async fn checked(&self) -> Result<()> {
+        self.shared.checked().await
+    }
+
+    /// Whether the target turned out not to be as an earlier engine left it: nothing was done, and nothing
+    /// will be.
+    pub fn is_void(&self) -> bool {
+        self.shared.check.is_void()
+    }
+
+    /// Whether files are staged in the staging folder.
+    pub fn stages_inside(&self) -> bool {
+        !self.shared.staging.is_beside()
     }
 
     /// Begins one action, as soon as there is room. Errors with `Interrupted` when no more shall be
@@ -250,7 +298,24 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Whether nothing new may be begun.
     fn must_stop(&self) -> bool {
         let stop = *self.options.stop.borrow() || self.winds_up.load(Ordering::Relaxed);
-        stop || self.tally.has_ended()
+        stop || self.tally.has_ended() || self.check.is_void()
+    }
+
+    /// Waits until it is known that the target is the one that is meant.
+    async fn checked(&self) -> Result<()> {
+        if self.check.pass().await { Ok(()) } else { Err(stopped()) }
+    }
+
+    /// Stages a file, or a link by `make`. The folder for that is there, or the target is another one.
+    async fn staged<R, F>(&self, staged: &RelPath, make: impl Fn() -> F) -> Result<R>
+    where
+        F: Future<Output = Result<R>>,
+    {
+        let result = self.let_in(staged, make).await;
+        if result.as_ref().is_err_and(|error| error.kind() == Kind::NotFound) {
+            self.check.give_up();
+        }
+        result
     }
 
     /// A task that panicked ends the round, not the program.

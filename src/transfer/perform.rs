@@ -9,7 +9,7 @@ use super::place::{Fate, holds};
 use super::record::{Content, Placing};
 use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::hash::{ContentHash, Level};
+use crate::hash::{ContentHash, Level, PIECE_BYTES};
 use crate::path::RelPath;
 use crate::plan::{Action, Expect, Facts, Role, Seen, Sight, reconsider};
 use crate::tree::space::explain_space;
@@ -51,6 +51,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             let Some(action) = queue.pop() else { return };
             let fate = match self.act(&action, &mut turn, &mut opener).await {
                 Ok(fate) => fate,
+                Err(_) if self.check.is_void() => return, // and so is what was found out
                 Err(error) => {
                     let error = explain_space(self.target.as_ref(), error).await;
                     return self.tally.failed(&path, error);
@@ -70,6 +71,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn act(&self, action: &Action, turn: &mut Turn, opener: &mut Option<Opener>) -> Result<Fate> {
+        let is_small = matches!(action, Action::Put { source, .. } if source.size <= PIECE_BYTES);
+        if !is_small {
+            self.checked().await?; // a small file waits before it is placed
+        }
         match action {
             Action::Put { path, source, expect, known, .. } => {
                 self.carry(&Carry { path, source: *source, expect, known: *known }).await
@@ -116,7 +121,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         let staged = self.staging.fresh(path);
         let noted = self.note_beside(path, &staged, source).await?;
-        self.let_in(&staged, || self.target.make_link(&staged, &link.target)).await?;
+        self.staged(&staged, || self.target.make_link(&staged, &link.target)).await?;
         let result = self.place_link(link, expect, &staged, there).await;
         self.after_attempt(&staged, &result).await;
         self.forget_beside(noted, &result).await?;

@@ -49,6 +49,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }
+        self.checked().await?;
         self.pass_gate(&placing.path).await?;
         if there.is_some() {
             self.make_way(&placing.path, expect).await?;

@@ -25,7 +25,7 @@ const WIDTH: usize = 64;
 pub(super) struct Staging {
     agent: Token,
     random: Arc<dyn Random>,
-    /// It was made just now, so nothing can be in it.
+    /// It was made just now or left empty, so nothing can be in it.
     is_new: bool,
     beside: AtomicBool,
 }
@@ -44,6 +44,11 @@ impl Staging {
             }
         };
         Ok(Self { agent, random, is_new, beside: beside.into() })
+    }
+
+    /// The staging folder as an earlier engine of this connection made it and left it empty.
+    pub fn prepared(agent: Token, random: Arc<dyn Random>) -> Self {
+        Self { agent, random, is_new: true, beside: false.into() }
     }
 
     /// A name that nobody had before, for something that will stand at `target`.
