@@ -24,10 +24,10 @@ pub(super) struct Jumps {
     pub forward: u64,
 }
 
-/// Looks until nobody listens any more.
+/// Looks until it is aborted. Whether anybody listens just now says nothing: jobs come and go.
 pub(super) async fn watch_clock(clock: Arc<dyn Clock>, jumps: watch::Sender<Jumps>) {
     let mut before = (clock.now(), Instant::now());
-    while !jumps.is_closed() {
+    loop {
         tokio::time::sleep(EVERY).await;
         let after = (clock.now(), Instant::now());
         let gap = gap_secs(before.0, after.0, after.1.saturating_duration_since(before.1));
