@@ -162,6 +162,7 @@ mod tests {
             ..Auth::default()
         };
         let server = Server {
+            bandwidth: None,
             name: "offsite".into(),
             host: "backup.example.org".into(),
             port: std::num::NonZeroU16::new(2022),

@@ -75,7 +75,7 @@ pub enum Command {
     Run(Run),
     /// Watch, schedule, keep going: does the rounds of all jobs until it is stopped
     #[command(after_help = "Example:\n  highwater daemon --config ./config.yml")]
-    Daemon,
+    Daemon(Daemon),
     /// Have the daemon begin a round now
     #[command(after_help = "Example:\n  highwater now nightly")]
     Now(JobName),
@@ -105,6 +105,14 @@ pub enum Command {
     Server(Server),
     /// Serve a folder to SFTP clients
     Serve(Serve),
+}
+
+/// How to keep going.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Daemon {
+    /// Let everybody else go first: the lowest priority for processor and disk
+    #[arg(long)]
+    pub low_priority: bool,
 }
 
 /// One round without a config: how, as users of ssh and rsync would say it.

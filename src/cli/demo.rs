@@ -264,7 +264,7 @@ mod tests {
         let global = crate::cli::args::Global { quiet: true, ..Default::default() };
         let (go, stop) = tokio::sync::watch::channel(false);
         let (show, bars) = (crate::cli::show::Show::new(&global), crate::report::progress::bars(true));
-        (go, Context { global, show, bars, stop })
+        (go, Context { global, show, bars, log: crate::report::log::Log::default(), stop })
     }
 
     async fn give(round: &'static str, does: fn(&Path)) -> Report {

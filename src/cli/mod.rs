@@ -42,7 +42,7 @@ use self::args::{Args, Command, Global, NotifyCommand, ServerCommand};
 use self::show::Show;
 use crate::error::{Error, Kind, Result};
 use crate::outcome::Mode;
-use crate::report::log::{Form, Verbosity};
+use crate::report::log::{Form, Log, Verbosity};
 use crate::report::{self, document, progress};
 
 /// Threads for calls to the file system. More of them only wait for each other; a disk that is told to make
@@ -61,6 +61,8 @@ pub struct Context {
     pub show: Show,
     /// Where progress is shown, if at all.
     pub bars: MultiProgress,
+    /// Where the log goes.
+    pub log: Log,
     /// Becomes true when the work should end; `stop::listen` holds the other end.
     pub stop: watch::Receiver<bool>,
 }
@@ -99,9 +101,12 @@ fn start(args: Args, show: Show) -> Result<u8> {
     let bars = progress::bars(args.global.quiet);
     let verbosity = verbosity(&args);
     let internal = |operation: &str| Error::new(Kind::Internal, operation, "");
-    report::log::start(verbosity, form(&args), bars.clone())
+    let log = report::log::start(verbosity, form(&args), bars.clone())
         .map_err(|e| internal("start the log").because(e))?;
-    let context = Context { global: args.global, show, bars, stop: stop::listen()? };
+    if let Command::Daemon(flags) = &args.command {
+        daemon::give_way(flags)?; // before there are other threads, which do as this one does then
+    }
+    let context = Context { global: args.global, show, bars, log, stop: stop::listen()? };
     let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime = runtime.map_err(|e| internal("start the runtime").because(e))?;
     let result = runtime.block_on(dispatch(&context, args.command));
@@ -113,7 +118,7 @@ fn start(args: Args, show: Show) -> Result<u8> {
 fn verbosity(args: &Args) -> Verbosity {
     let verbosity = Verbosity::of_flags(args.global.quiet, args.global.verbose);
     match args.command {
-        Command::Daemon if verbosity == Verbosity::Normal => Verbosity::Info,
+        Command::Daemon(_) if verbosity == Verbosity::Normal => Verbosity::Info,
         _ => verbosity,
     }
 }
@@ -121,8 +126,8 @@ fn verbosity(args: &Args) -> Verbosity {
 /// A daemon's log has times, unless whoever keeps it adds them (systemd.exec(5): `$JOURNAL_STREAM`).
 fn form(args: &Args) -> Form {
     match args.command {
-        Command::Daemon if args.global.json => Form::Json,
-        Command::Daemon if std::env::var_os("JOURNAL_STREAM").is_none() => Form::WithTime,
+        Command::Daemon(_) if args.global.json => Form::Json,
+        Command::Daemon(_) if std::env::var_os("JOURNAL_STREAM").is_none() => Form::WithTime,
         _ => Form::Plain,
     }
 }
@@ -137,7 +142,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8> {
             one_round::run(context, Mode::Pull, &args.source, &args.target, &args.round).await
         }
         Command::Run(args) => run::run(context, &args).await,
-        Command::Daemon => daemon::run(context).await,
+        Command::Daemon(_) => daemon::run(context).await,
         Command::Now(args) => ask::now(context, &args).await,
         Command::Pause(args) => ask::pause(context, &args).await,
         Command::Wait(args) => ask::wait(context, &args).await,

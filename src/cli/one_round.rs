@@ -181,6 +181,7 @@ impl Pair<'_> {
             durable: self.flags.durable.unwrap_or(true),
             level: self.flags.verify.unwrap_or(Level::Full),
             rate: Limit::new(rate.map(std::num::NonZeroU64::get)),
+            line: None,
             retry_for: RETRY_FOR,
             accept_deletes: go_on.clone(),
             go_on,

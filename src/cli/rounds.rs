@@ -81,7 +81,11 @@ impl Rounds {
 
 impl Works for Rounds {
     fn load(&self) -> std::result::Result<Config, ConfigErrors> {
-        config::load(&self.context).map(|loaded| loaded.config)
+        let config = config::load(&self.context).map(|loaded| loaded.config)?;
+        if let Err(error) = self.context.log.to(config.log.as_ref()) {
+            tracing::error!("{error}: {}; the log goes where it went", error.reason());
+        }
+        Ok(config)
     }
 
     async fn round(&self, order: Order) -> Outcome {
@@ -100,7 +104,9 @@ impl Works for Rounds {
             monitor: order.monitor,
             stop: order.stop,
         };
-        let outcome = job::run(Spec { changes: order.changes, ..spec }, with, way.reach.clone()).await;
+        let outcome =
+            job::run(Spec { changes: order.changes, line: order.line, ..spec }, with, way.reach.clone())
+                .await;
         if let Err(error) = way.reach.keep_learned(&journal).await {
             tracing::warn!("{error}: {}", error.reason());
         }

@@ -27,7 +27,7 @@ use crate::report::progress::Progress;
 use crate::report::summary::{Started, exit_code, failed};
 use crate::tell::{Voice, hooks};
 use crate::timetable::Timetable;
-use crate::transfer::throttle::Limit;
+use crate::transfer::throttle::{Limit, Throttle};
 
 /// How long those who are to be told are waited for at the end: a receiver that hangs is given up.
 const TELL_GRACE: Duration = Duration::from_secs(40);
@@ -171,7 +171,9 @@ pub async fn prepare(
     let account = account::of_server(server, &Surroundings::of_process())?;
     let shown = account.endpoint.to_string();
     let reach = Reach::new(state, account, job.remote.clone()).await?.with_journal(journal);
-    Ok((spec(job, shown, Limit::new(rate_now(&job.bandwidth))), reach))
+    let line = server.bandwidth.as_ref().map(|bandwidth| Throttle::new(&Limit::new(rate_now(bandwidth))));
+    let spec = spec(job, shown, Limit::new(rate_now(&job.bandwidth)));
+    Ok((Spec { line, ..spec }, reach))
 }
 
 /// What a round of a job is to do, as the config says it.
@@ -195,6 +197,7 @@ pub fn spec(job: &Job, server: String, limit: Limit) -> Spec {
         durable: job.durable,
         level: job.verify,
         rate: limit,
+        line: None,
         retry_for: job.retry_for,
         go_on: format!("highwater resume {}", job.name),
         accept_deletes: format!("highwater resume {} --accept-deletes", job.name),

@@ -12,12 +12,15 @@ use std::collections::HashSet;
 use super::env::Env;
 use super::layers;
 use super::mistake::{Mistakes, Note};
-use super::model::{Auth, Config, Hooks, Job, MaxDelete, Only, Schedule, Secret, Server, Watch, When};
+use super::model::{
+    Auth, Config, Hooks, Job, LogFile, MaxDelete, Only, OnlyIf, Schedule, Secret, Server, Watch, When,
+};
 use super::nearest::nearest;
 use super::node::{At, Key, Node, Source, Value};
 use super::overlap;
 use super::raw::{
-    RawAuth, RawConfig, RawHooks, RawJob, RawMaxDelete, RawSchedule, RawServer, RawSmtp, RawTarget, RawWatch,
+    RawAuth, RawConfig, RawHooks, RawJob, RawLog, RawMaxDelete, RawOnlyIf, RawSchedule, RawServer, RawSmtp,
+    RawTarget, RawWatch,
 };
 use super::read::{OneOrMany, Read, Reader, Spot};
 use crate::filter::Filter;
@@ -58,17 +61,14 @@ pub(super) fn together(roots: &[Node], env: &Env, mistakes: &mut Mistakes) -> Ch
     let servers = check.named("servers", roots, |_, own| layers::server(own));
     let jobs = check.named("jobs", roots, |_, own| layers::job(defaults, own));
     let targets = check.named("notify", roots, |_, own| layers::target(own));
-    check.once("smtp", roots);
-    let smtp = roots
-        .iter()
-        .flat_map(Node::entries)
-        .find(|(key, node)| key.text == "smtp" && node.value != Value::Null);
-    let smtp = smtp.map(|(key, own)| (key.clone(), layers::smtp(own)));
+    let smtp = check.single("smtp", roots, layers::smtp);
+    let log = check.single("log", roots, layers::log);
 
     let mut config = Config {
         servers: servers.iter().filter_map(|(key, node)| check.server(key, node)).collect(),
         notify: targets.iter().filter_map(|(key, node)| check.target(key, node, smtp.is_some())).collect(),
         smtp: smtp.as_ref().and_then(|(key, node)| check.smtp(key, node)),
+        log: log.as_ref().and_then(|(key, node)| check.log(key, node)),
         jobs: Vec::new(),
     };
     let names = Names { servers: names(&servers), targets: names(&targets) };
@@ -79,7 +79,7 @@ pub(super) fn together(roots: &[Node], env: &Env, mistakes: &mut Mistakes) -> Ch
     let mut from_defaults = HashSet::new();
     defaults.iter().for_each(|node| collect_places(node, &mut from_defaults));
     let notes = check.notes;
-    Checked { config, effective: effective(servers, jobs, targets, smtp), from_defaults, notes }
+    Checked { config, effective: effective(servers, jobs, targets, [smtp, log]), from_defaults, notes }
 }
 
 fn names(entries: &[(Key, Node)]) -> Vec<&str> {
@@ -97,7 +97,12 @@ fn collect_places(node: &Node, places: &mut HashSet<At>) {
 
 type Entries = Vec<(Key, Node)>;
 
-fn effective(servers: Entries, jobs: Entries, targets: Entries, smtp: Option<(Key, Node)>) -> Node {
+fn effective(
+    servers: Entries,
+    jobs: Entries,
+    targets: Entries,
+    [smtp, log]: [Option<(Key, Node)>; 2],
+) -> Node {
     let at = At::whole(Source::BuiltIn);
     let section = |name: &str, entries: Vec<(Key, Node)>, order: &[&str]| {
         let entries = entries.into_iter().map(|(key, node)| (key, node.in_order(order))).collect();
@@ -109,6 +114,7 @@ fn effective(servers: Entries, jobs: Entries, targets: Entries, smtp: Option<(Ke
         section("notify", targets, RawTarget::KEYS),
     ];
     sections.extend(smtp.map(|(key, node)| (key, node.in_order(RawSmtp::KEYS))));
+    sections.extend(log.map(|(key, node)| (key, node.in_order(RawLog::KEYS))));
     Node { at, value: Value::Map(sections) }
 }
 
@@ -135,6 +141,14 @@ impl Check<'_> {
         for node in places.skip(1) {
             self.mistakes.add(node.at, key, "another file has this key already", None);
         }
+    }
+
+    /// A section that only one of the files may have.
+    fn single(&mut self, key: &str, roots: &[Node], in_force: fn(&Node) -> Node) -> Option<(Key, Node)> {
+        self.once(key, roots);
+        let mut entries = roots.iter().flat_map(Node::entries);
+        let found = entries.find(|(at, node)| at.text == key && node.value != Value::Null);
+        found.map(|(key, own)| (key.clone(), in_force(own)))
     }
 
     /// The entries of a section of all files, each name once.
@@ -179,7 +193,17 @@ impl Check<'_> {
             user: value(raw.user),
             auth,
             host_keys: many(raw.host_key),
+            bandwidth: raw.limits.and_then(|limits| value(limits.value.bandwidth)),
         })
+    }
+
+    fn log(&mut self, key: &Key, node: &Node) -> Option<LogFile> {
+        self.missing(key, "log", node, &[("file", "/var/log/highwater.log")]);
+        let raw: RawLog = silently(node, "log")?;
+        let file = raw.file?;
+        let path = self.expand(&file, &file.value.0)?;
+        let keep = u32::try_from(value(raw.keep)?).unwrap_or(u32::MAX);
+        Some(LogFile { path, size: value(raw.size)?.0, keep })
     }
 
     fn auth(&mut self, raw: RawAuth) -> Auth {
@@ -247,6 +271,7 @@ impl Check<'_> {
             remote: value(raw.remote)?.root,
             schedule: schedule.flatten(),
             only: raw.schedule.map(|spot| only(spot.value)).unwrap_or_default(),
+            only_if: raw.only_if.map(|spot| only_if(spot.value)).unwrap_or_default(),
             watch: raw.watch.and_then(|spot| watch(&spot.value)),
             filter: Filter::new(raw.filter?.value.into_iter().map(|rule| rule.value).collect()),
             delete: value(raw.delete)?,
@@ -406,6 +431,10 @@ fn only(raw: RawSchedule) -> Only {
     let spans = many(raw.only);
     let zone = raw.tz.filter(|_| !spans.is_empty()).map(|zone| zone.value.0);
     Only { spans, zone }
+}
+
+fn only_if(raw: RawOnlyIf) -> OnlyIf {
+    OnlyIf { on_ac: value(raw.on_ac), metered: value(raw.metered) }
 }
 
 fn watch(raw: &RawWatch) -> Option<Watch> {

@@ -35,6 +35,11 @@ const SMTP: &str = "
 tls: starttls
 ";
 
+const LOG: &str = "
+size: 10MiB
+keep: 5
+";
+
 /// A job with `defaults` and what is built in under it.
 pub(super) fn job(defaults: Option<&Node>, own: &Node) -> Node {
     let said = defaults.map_or_else(|| strip(own), |defaults| over(&strip(defaults), own));
@@ -59,6 +64,11 @@ pub(super) fn target(own: &Node) -> Node {
 /// The mail server with what is built in under it.
 pub(super) fn smtp(own: &Node) -> Node {
     over(&built_in(SMTP), &strip(own))
+}
+
+/// The log file with what is built in under it.
+pub(super) fn log(own: &Node) -> Node {
+    over(&built_in(LOG), &strip(own))
 }
 
 #[expect(clippy::expect_used, reason = "made of constants")]

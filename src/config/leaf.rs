@@ -13,7 +13,7 @@ use crate::filter::Rule;
 use crate::hash::Level;
 use crate::outcome::Mode;
 use crate::path::{RemoteRoot, escape};
-use crate::units::{Percent, Rate, parse_duration};
+use crate::units::{ByteSize, Percent, Rate, parse_duration};
 
 /// A single value.
 pub(super) trait Leaf: Sized {
@@ -151,6 +151,18 @@ impl Leaf for Duration {
 
     fn schema() -> Schema {
         quantity_schema("1h30m")
+    }
+}
+
+impl Leaf for ByteSize {
+    const EXPECTED: &'static str = "a size such as 10MiB";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: crate::units::BadQuantity| error.to_string())
+    }
+
+    fn schema() -> Schema {
+        quantity_schema("10MiB")
     }
 }
 

@@ -25,6 +25,19 @@ pub struct Config {
     pub notify: Vec<Target>,
     /// The mail server; there when somebody is told by mail.
     pub smtp: Option<Smtp>,
+    /// A file that the daemon's log goes to as well.
+    pub log: Option<LogFile>,
+}
+
+/// Where a log goes, and how much of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFile {
+    /// The file. Full ones get `.1`, `.2` and so on after their name, the youngest the lowest number.
+    pub path: PathBuf,
+    /// When it is full, in bytes.
+    pub size: u64,
+    /// How many full ones are kept.
+    pub keep: u32,
 }
 
 impl Config {
@@ -59,6 +72,9 @@ pub struct Server {
     pub auth: Auth,
     /// The keys that the host may show; any one is enough. Empty: those that were pinned before.
     pub host_keys: Vec<Fingerprint>,
+    /// How fast file content of all jobs of this server together may cross; `None`: each job's own limit is
+    /// all there is.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// How to log in. What is given here is tried before what ssh_config names.
@@ -178,6 +194,8 @@ pub struct Job {
     pub schedule: Option<Schedule>,
     /// When rounds may run at all, whoever starts them.
     pub only: Only,
+    /// What has to be so of the machine for the daemon to begin and go on with rounds.
+    pub only_if: OnlyIf,
     /// When the daemon starts rounds because something changed.
     pub watch: Option<Watch>,
     /// What is carried at all.
@@ -214,6 +232,7 @@ impl Job {
         let parts = [
             (self.schedule.is_some() || !self.only.spans.is_empty(), "schedule"),
             (self.watch.is_some(), "watch"),
+            (self.only_if != OnlyIf::default(), "only_if"),
             (self.no_success_for.is_some(), "alarm"),
         ];
         parts.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name).collect()
@@ -261,6 +280,16 @@ pub struct Only {
     pub spans: Vec<Span>,
     /// The time zone of these times; `None`: the system's own.
     pub zone: Option<String>,
+}
+
+/// What has to be so of the machine; `None`: it does not matter. What the system does not tell is taken to be
+/// as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OnlyIf {
+    /// Whether it runs on mains.
+    pub on_ac: Option<bool>,
+    /// Whether its network costs by what crosses it.
+    pub metered: Option<bool>,
 }
 
 /// When rounds start because something changed.

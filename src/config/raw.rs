@@ -13,7 +13,7 @@ use crate::calendar::Span;
 use crate::filter::Rule;
 use crate::hash::Level;
 use crate::outcome::Mode;
-use crate::units::Percent;
+use crate::units::{ByteSize, Percent};
 
 section! {
     /// The configuration of Highwater.
@@ -32,6 +32,8 @@ section! {
         notify: Named<RawTarget>,
         /// The mail server for those who are told by mail.
         smtp: RawSmtp,
+        /// A file that the daemon's log goes to as well.
+        log: RawLog,
     }
 }
 
@@ -48,6 +50,8 @@ section! {
         auth: RawAuth,
         /// Fingerprints of the keys that the host may show.
         host_key: OneOrMany<Fingerprint>,
+        /// How much of the line all jobs of this server may take together.
+        limits: RawLimits,
     }
 }
 
@@ -82,6 +86,8 @@ section! {
         schedule: RawSchedule,
         /// When rounds start because something changed (with the daemon).
         watch: RawWatch,
+        /// What has to be so of the machine for rounds to begin and go on (with the daemon).
+        only_if: RawOnlyIf,
         /// rsync's rules, the first that matches wins: `- PATTERN` leaves out, `+ PATTERN` takes.
         filter: Vec<Spot<Rule>>,
         /// Whether deletes at the source are followed.
@@ -141,6 +147,28 @@ section! {
 }
 
 section! {
+    /// What has to be so of the machine. What the system does not tell keeps nothing back.
+    RawOnlyIf {
+        /// yes: only while it runs on mains; no: only while it runs on its battery.
+        on_ac: bool,
+        /// no: only while its network does not cost by what crosses it, as NetworkManager knows.
+        metered: bool,
+    }
+}
+
+section! {
+    /// A file that the daemon's log goes to as well.
+    RawLog {
+        /// The file. Full ones get .1, .2 and so on after their name.
+        file: LocalPath,
+        /// When it is full; 10MiB unless told otherwise.
+        size: ByteSize,
+        /// How many full ones are kept; 5 unless told otherwise.
+        keep: u64,
+    }
+}
+
+section! {
     /// What needs a person.
     RawGuards {
         /// How many deletes within 24 hours are held back.
@@ -159,7 +187,7 @@ section! {
 }
 
 section! {
-    /// How much of the line a job may take.
+    /// How much of the line may be taken.
     RawLimits {
         /// A rate, or rates by the time of the week: {"mon-fri 08:00-18:00": 2MiB/s, else: unlimited}.
         bandwidth: Bandwidth,
@@ -256,6 +284,8 @@ mod tests {
             ("RawAlarm", RawAlarm::KEYS),
             ("RawTarget", RawTarget::KEYS),
             ("RawSmtp", RawSmtp::KEYS),
+            ("RawOnlyIf", RawOnlyIf::KEYS),
+            ("RawLog", RawLog::KEYS),
         ];
         assert_eq!(sections.len(), known.len(), "{:?}", sections.keys());
         for (name, keys) in known {

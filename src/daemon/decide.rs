@@ -23,6 +23,17 @@ pub(super) struct Wants {
     pub rescan: Option<Duration>,
     /// The last round failed: not before this uptime.
     pub retry: Option<Duration>,
+    /// A round left problems: once more then, unless there is another reason before.
+    pub again: Option<Again>,
+}
+
+/// What a round left that had problems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Again {
+    /// By uptime.
+    pub at: Duration,
+    /// Whether all is to be looked at, or what the watcher saw.
+    pub whole: bool,
 }
 
 /// What a job does next.
@@ -53,12 +64,29 @@ pub(super) enum Waits {
     Retry,
     /// For the next opening of its window, with something to do.
     Window,
+    /// For the machine to be as the job asks for, with something to do: what it is instead.
+    System(&'static str),
 }
 
 impl Wants {
     /// What to do at `now` and `uptime`. A failed round keeps back everything but a person's wish, so that
-    /// a server that is down is not asked once per changed file.
+    /// a server that is down is not asked once per changed file. One that left problems keeps back nothing.
     pub fn next(&self, window: &Window, now: Time, uptime: Duration) -> Next {
+        self.with_again(uptime).decide(window, now, uptime)
+    }
+
+    /// The same once what a round left is due.
+    fn with_again(self, uptime: Duration) -> Self {
+        match self.again {
+            Some(again) if again.at <= uptime => {
+                let (whole, changes) = (self.whole || again.whole, self.changes || !again.whole);
+                Self { whole, changes, again: None, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    fn decide(&self, window: &Window, now: Time, uptime: Duration) -> Next {
         if !self.wants_now(now, uptime) {
             return self.wait();
         }
@@ -89,7 +117,10 @@ impl Wants {
     fn wait(&self) -> Next {
         match self.retry {
             Some(retry) => Next::Wait { until: None, uptime: Some(retry), why: Waits::Retry },
-            None => Next::Wait { until: self.due, uptime: self.rescan, why: Waits::Idle },
+            None => {
+                let uptime = [self.rescan, self.again.map(|again| again.at)].into_iter().flatten().min();
+                Next::Wait { until: self.due, uptime, why: Waits::Idle }
+            }
         }
     }
 }
@@ -148,6 +179,18 @@ mod tests {
         check(Wants { asked: true, ..failed }, Next::Begin { whole: true });
         check(Wants { retry: up(100), ..failed }, Next::Begin { whole: true });
         check(Wants { retry: up(100), whole: false, ..failed }, Next::Begin { whole: false });
+    }
+
+    #[test]
+    fn problems_are_tried_again_and_keep_nothing_back() {
+        let again = |secs, whole| Some(Again { at: Duration::from_secs(secs), whole });
+        let left = Wants { again: again(130, false), rescan: up(140), ..Wants::default() };
+        check(left, waits(None, up(130), Waits::Idle));
+        check(Wants { changes: true, ..left }, Next::Begin { whole: false });
+        check(Wants { due: later(0), ..left }, Next::Begin { whole: true });
+        check(Wants { again: again(100, false), ..left }, Next::Begin { whole: false });
+        check(Wants { again: again(100, true), ..left }, Next::Begin { whole: true });
+        check(Wants { again: again(100, true), retry: up(120), ..left }, waits(None, up(120), Waits::Retry));
     }
 
     #[test]

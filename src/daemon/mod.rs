@@ -8,11 +8,16 @@
 pub mod control;
 mod decide;
 mod eyes;
+mod lines;
 mod live;
+mod metered;
+mod power;
 mod pulse;
 mod requests;
 mod round;
 pub mod systemd;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod works;
 
@@ -26,7 +31,10 @@ use tokio::task::{Id, JoinSet};
 
 use self::control::listen::{Asked, listen};
 use self::eyes::Eyes;
+use self::lines::Lines;
 use self::live::Live;
+pub use self::power::Places;
+use self::power::Power;
 use self::pulse::Jumps;
 use self::systemd::Manager;
 use self::turns::{Ears, Turns, Word};
@@ -71,6 +79,8 @@ pub struct Setup<W> {
     pub manager: Manager,
     /// Where it is talked to.
     pub socket: PathBuf,
+    /// Where the system tells of power and network.
+    pub places: Places,
 }
 
 /// What a signal asks for.
@@ -89,6 +99,8 @@ struct Shared<W> {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     voice: Voice,
+    lines: Lines,
+    power: Power,
     began: Instant,
 }
 
@@ -109,13 +121,14 @@ struct Handle {
 
 /// Runs until told to stop. Errors when the journal cannot be used any more.
 pub async fn run<W: Works>(setup: Setup<W>) -> Result<()> {
-    let Setup { works, config, journal, clock, random, stop, signals, manager, socket } = setup;
+    let Setup { works, config, journal, clock, random, stop, signals, manager, socket, places } = setup;
     let (ask, asked) = mpsc::channel(MOST_WORDS);
     let listening = listen(&socket, ask)?;
     let jumps = watch::Sender::new(Jumps::default());
     let pulse = tokio::spawn(pulse::watch_clock(clock.clone(), jumps.clone()));
     let voice = Voice::new(&config, &journal, &random).await?;
-    let shared = Arc::new(Shared { works, journal, clock, random, voice, began: Instant::now() });
+    let (lines, power, began) = (Lines::default(), Power::new(places), Instant::now());
+    let shared = Arc::new(Shared { works, journal, clock, random, voice, lines, power, began });
     let mut daemon = Daemon { shared, jumps, manager, jobs: BTreeMap::new(), tasks: JoinSet::new() };
     daemon.take(&config).await;
     daemon.manager.ready(&count(daemon.jobs.len() as u64, "job"));
@@ -153,7 +166,7 @@ impl<W: Works> Daemon<W> {
         let mut alive = tokio::time::interval(self.manager.watchdog().unwrap_or(Duration::from_secs(3_600)));
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = async { drop(stop.wait_for(|stop| *stop).await) } => return Ok(()),
                 Some(signal) = signals.recv() => self.heed(signal).await,
                 Some(asked) = asked.recv() => self.answer(asked).await,
                 Some(ended) = self.tasks.join_next_with_id() => match ended {
@@ -162,7 +175,7 @@ impl<W: Works> Daemon<W> {
                         return Err(error);
                     }
                     Ok((id, Ok(()))) => self.jobs.retain(|_, job| job.id != id),
-                    Err(broken) => self.start_again(broken.id()).await,
+                    Err(broken) => self.start_again(broken.id()),
                 },
                 _ = alive.tick() => self.manager.alive(),
                 // Asked for anew each time something happens: that may have changed when to look.
@@ -214,35 +227,41 @@ impl<W: Works> Daemon<W> {
         let mut began = 0;
         for task in tasks {
             if !self.jobs.contains_key(&task.job.name) {
-                self.start(task);
+                self.start(task, Duration::ZERO);
                 began += 1;
             }
         }
         format!("{} stayed, {} ended, {began} began", before - gone.len(), gone.len())
     }
 
-    fn start(&mut self, task: Arc<Task>) {
+    /// Starts a job's task, which begins after `delay`.
+    fn start(&mut self, task: Arc<Task>, delay: Duration) {
         let (words, heard) = mpsc::channel(MOST_WORDS);
         let (stop, stopped) = watch::channel(false);
+        let mut before = stopped.clone();
         let live = Arc::new(Live::new(&task.job.name));
         let eyes = Eyes::of(&task.job, &self.shared.clock);
         let ears = Ears::new(heard, stopped, self.jumps.subscribe(), eyes);
         let (shared, its, its_live) = (self.shared.clone(), task.clone(), live.clone());
-        let work =
-            self.tasks.spawn(async move { Turns::new(shared, its, its_live, ears).await?.run().await });
+        let work = self.tasks.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                _ = before.wait_for(|stop| *stop) => return Ok(()),
+            }
+            Turns::new(shared, its, its_live, ears).await?.run().await
+        });
         let handle = Handle { id: work.id(), task, live, words, stop };
         self.jobs.insert(handle.task.job.name.clone(), handle);
     }
 
     /// A job's own task broke, which only a fault of ours can do: it starts again, the others do not notice.
-    async fn start_again(&mut self, id: Id) {
+    fn start_again(&mut self, id: Id) {
         let Some(name) = self.jobs.iter().find(|(_, job)| job.id == id).map(|(name, _)| name.clone()) else {
             return;
         };
         tracing::error!("{name}: its task broke off by a fault of the program; it starts again");
         if let Some(job) = self.jobs.remove(&name) {
-            tokio::time::sleep(START_AGAIN).await;
-            self.start(job.task);
+            self.start(job.task, START_AGAIN);
         }
     }
 

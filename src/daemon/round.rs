@@ -6,9 +6,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 
+use super::power;
 use super::turns::{Cut, Heard, Owed, Turns};
 use super::works::{Order, Works};
 use crate::calendar::since;
+use crate::config::model::OnlyIf;
 use crate::entry::Time;
 use crate::error::{Error, Kind, Result};
 use crate::outcome::{Ending, Outcome};
@@ -58,7 +60,7 @@ impl<W: Works> Turns<W> {
         self.shared.voice.started(&self.task.job.name, started_at);
         self.live.begin();
         let mut under = self.begin(&owed);
-        let joined = self.watch_over(&mut under).await;
+        let joined = self.watch_over(&mut under, owed.asked).await;
         self.live.end();
         let outcome = joined?.unwrap_or_else(|broken| self.broken(&broken, started.elapsed()));
         let round = self.shared.journal.settle_round(self.id, before, self.now(), &outcome).await?;
@@ -92,6 +94,7 @@ impl<W: Works> Turns<W> {
             journal: self.shared.journal.clone(),
             changes: owed.batch.changes.clone().filter(|_| !owed.whole),
             limit: self.limit.clone(),
+            line: self.line.as_ref().map(|line| line.throttle.clone()),
             monitor: self.live.clone(),
             stop: stopped,
         };
@@ -104,7 +107,7 @@ impl<W: Works> Turns<W> {
     }
 
     /// Until it ended: hears what is said meanwhile, and stops it when its time is over.
-    async fn watch_over(&mut self, under: &mut Under) -> Result<Result<Outcome, JoinError>> {
+    async fn watch_over(&mut self, under: &mut Under, asked: bool) -> Result<Result<Outcome, JoinError>> {
         loop {
             let look = self.next_look(under);
             let heard = tokio::select! {
@@ -114,6 +117,9 @@ impl<W: Works> Turns<W> {
                     under.look();
                     if !self.window.is_open(self.now()) {
                         under.stop(Cut::Window);
+                    }
+                    if !asked && let Some(why) = self.shared.power.keeps_back(&self.task.job.only_if).await {
+                        under.stop(Cut::System(why));
                     }
                     continue;
                 }
@@ -137,8 +143,9 @@ impl<W: Works> Turns<W> {
         let now = self.now();
         let rate_until = self.apply_limit();
         let closes = self.window.closes_at(now).filter(|_| under.cut.is_none());
-        let wait = |at: Option<Time>| at.map_or(LOOK_EVERY, |at| since(at, now));
-        let wait = wait(rate_until).min(wait(closes)).min(LOOK_EVERY);
+        let every = if self.task.job.only_if == OnlyIf::default() { LOOK_EVERY } else { power::LOOK_EVERY };
+        let wait = |at: Option<Time>| at.map_or(every, |at| since(at, now));
+        let wait = wait(rate_until).min(wait(closes)).min(every);
         let look = Instant::now() + wait.max(Duration::from_millis(1));
         under.give_up.map_or(look, |give_up| give_up.min(look))
     }
@@ -163,6 +170,7 @@ impl Cut {
             Cut::Pause => "paused",
             Cut::Window => "its window closes",
             Cut::Slept => "the machine slept",
+            Cut::System(why) => why,
         }
     }
 }

@@ -10,9 +10,11 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Shared;
-use super::decide::{Next, Waits, Wants};
+use super::decide::{Again, Next, Waits, Wants};
 use super::eyes::{Eyes, Sight};
+use super::lines::Line;
 use super::live::Live;
+use super::power::LOOK_EVERY;
 use super::pulse::Jumps;
 use super::works::{Task, Works};
 use crate::backoff::Backoff;
@@ -134,6 +136,8 @@ pub(super) enum Cut {
     Window,
     /// The machine slept: what it was connected to is gone.
     Slept,
+    /// The machine is not as the job asks for any more.
+    System(&'static str),
 }
 
 /// A job with what it remembers between its rounds.
@@ -145,10 +149,14 @@ pub(super) struct Turns<W: Works> {
     pub(super) ears: Ears,
     pub(super) window: Window,
     pub(super) timetable: Timetable,
+    /// What the job shares with others of its server.
+    pub(super) line: Option<Line>,
     /// What holds now, for the round under way too.
     pub(super) limit: Limit,
     /// What a person said instead of the timetable.
     pub(super) limited: Option<Option<u64>>,
+    /// The rate that holds for it, be it its own or its server's.
+    shown_limit: Option<u64>,
     pub(super) wants: Wants,
     timer: Option<Timer>,
     memory: Memory,
@@ -156,6 +164,10 @@ pub(super) struct Turns<W: Works> {
     kept_due: Option<Time>,
     pub(super) state: JobState,
     failures: u32,
+    /// How often what has problems was tried again.
+    tries: u32,
+    /// Whether the round under way is one of these tries.
+    is_another_try: bool,
 }
 
 impl<W: Works> Turns<W> {
@@ -180,12 +192,16 @@ impl<W: Works> Turns<W> {
         let seed = seed(journal.agent().await?.as_str(), &task.job.name);
         let timer = task.job.schedule.as_ref().map(|schedule| timer(schedule, &window, seed)).transpose()?;
         let kept_due = state.next_due;
+        let line = shared.lines.to(&task.server);
         let mut turns = Self {
             limit: Limit::new(None),
             limited: None,
+            shown_limit: None,
             memory: Memory { settled },
             kept_memory: settled,
             failures: 0,
+            tries: 0,
+            is_another_try: false,
             shared,
             task,
             id,
@@ -193,6 +209,7 @@ impl<W: Works> Turns<W> {
             ears,
             window,
             timetable,
+            line,
             wants,
             timer,
             kept_due,
@@ -210,6 +227,7 @@ impl<W: Works> Turns<W> {
                 true => Next::Wait { until: None, uptime: None, why: Waits::Idle },
                 false => self.wants.next(&self.window, self.now(), self.shared.uptime()),
             };
+            let next = self.or_give_way(next).await;
             self.show(&next);
             match next {
                 Next::Begin { whole } => self.turn(whole).await?,
@@ -222,6 +240,20 @@ impl<W: Works> Turns<W> {
 
     pub(super) fn now(&self) -> Time {
         self.shared.clock.now()
+    }
+
+    /// The same, unless the machine is not as the job asks for. A person's wish comes first.
+    async fn or_give_way(&self, next: Next) -> Next {
+        if !matches!(next, Next::Begin { .. }) || self.wants.asked {
+            return next;
+        }
+        match self.shared.power.keeps_back(&self.task.job.only_if).await {
+            Some(why) => {
+                let uptime = Some(self.shared.uptime() + LOOK_EVERY);
+                Next::Wait { until: None, uptime, why: Waits::System(why) }
+            }
+            None => next,
+        }
     }
 
     /// Halted or paused.
@@ -263,7 +295,8 @@ impl<W: Works> Turns<W> {
             Next::Wait { until, why: Waits::Window, .. } => until.and_then(rfc3339),
             _ => None,
         };
-        let retry = self.wants.retry.filter(|_| why == Some(Waits::Retry));
+        let again = self.wants.again.map(|again| again.at);
+        let retry = self.wants.retry.or(again).filter(|_| why.is_some());
         let retry_at = retry.and_then(|at| rfc3339(add(now, at.saturating_sub(uptime))));
         let doing = match why {
             _ if self.state.halted.is_some() => "halted",
@@ -272,6 +305,11 @@ impl<W: Works> Turns<W> {
             Some(Waits::Idle) => "idle",
             Some(Waits::Retry) => "waiting-retry",
             Some(Waits::Window) => "waiting-window",
+            Some(Waits::System(_)) => "waiting-system",
+        };
+        let kept_back = match why {
+            Some(Waits::System(why)) => Some(why.to_owned()),
+            _ => None,
         };
         self.live.show(|live| {
             live.doing = doing.into();
@@ -279,7 +317,8 @@ impl<W: Works> Turns<W> {
             live.retry_at = retry_at;
             live.window_opens = opens;
             live.failures = self.failures;
-            live.limit = self.limit.get();
+            live.limit = self.shown_limit;
+            live.kept_back = kept_back;
             live.watch = self.ears.eyes.as_ref().map(Eyes::status);
         });
         let waits = self.ears.eyes.as_ref().is_some_and(Eyes::is_waiting);
@@ -368,11 +407,14 @@ impl<W: Works> Turns<W> {
 
     /// The rate that holds now, and when another one will.
     pub(super) fn apply_limit(&mut self) -> Option<Time> {
-        let holding = self.timetable.at(self.now());
+        let now = self.now();
+        let holding = self.timetable.at(now);
         let by_table = holding.rate.bytes_per_second().map(std::num::NonZeroU64::get);
         self.limit.set(self.limited.unwrap_or(by_table));
-        self.live.show(|live| live.limit = self.limit.get());
-        holding.until
+        let (shared, until) = self.line.as_ref().map_or((None, None), |line| line.apply(now));
+        self.shown_limit = [self.limit.get(), shared].into_iter().flatten().min();
+        self.live.show(|live| live.limit = self.shown_limit);
+        [holding.until, until].into_iter().flatten().min()
     }
 
     /// Keeps what the watcher saw, and wants a round for it.
@@ -407,8 +449,12 @@ impl<W: Works> Turns<W> {
         if whole {
             self.expect_rescan();
         }
-        self.wants = Wants { rescan: self.wants.rescan, ..Wants::default() };
-        Ok(Owed { whole, batch })
+        let asked = self.wants.asked;
+        let uptime = self.shared.uptime();
+        let again = self.wants.again.filter(|again| again.at > uptime && !whole);
+        self.is_another_try = again.is_none();
+        self.wants = Wants { rescan: self.wants.rescan, again, ..Wants::default() };
+        Ok(Owed { whole, asked, batch })
     }
 
     /// A round came to nothing: what it was to do is wanted again.
@@ -419,28 +465,48 @@ impl<W: Works> Turns<W> {
 
     /// What follows from how a round ended.
     pub(super) async fn learn(&mut self, outcome: &Outcome, owed: &Owed) -> Result<()> {
-        let tries_again = match outcome.ending {
-            Ending::Ok | Ending::Held | Ending::Halted => false,
-            Ending::Problems => self.failures < MOST_TRIES_FOR_PROBLEMS,
-            Ending::Failed => true,
-        };
-        if matches!(outcome.ending, Ending::Ok | Ending::Held) {
-            self.failures = 0;
-        }
-        if !tries_again {
-            // What a halt keeps back stays to be carried.
-            return match outcome.ending {
-                Ending::Halted | Ending::Failed => Ok(()),
-                Ending::Ok | Ending::Problems | Ending::Held => {
-                    acknowledge(&self.shared.journal, self.id, &owed.batch).await
+        match outcome.ending {
+            Ending::Ok | Ending::Held => {
+                self.failures = 0;
+                if self.is_another_try {
+                    (self.tries, self.wants.again) = (0, None);
                 }
-            };
+                self.acknowledge(owed).await
+            }
+            Ending::Problems => self.learn_of_problems(owed).await,
+            Ending::Failed => {
+                self.owe(owed);
+                self.wants.retry = Some(self.shared.uptime() + self.back_off(self.failures));
+                self.failures += 1;
+                Ok(())
+            }
+            // What it keeps back stays to be carried.
+            Ending::Halted => Ok(()),
         }
-        let delay = RETRY.delay(self.failures, self.shared.random.unit());
-        self.failures += 1;
-        self.owe(owed);
-        self.wants.retry = Some(self.shared.uptime() + delay);
+    }
+
+    /// What has problems is tried again a few times, whatever else is done meanwhile.
+    async fn learn_of_problems(&mut self, owed: &Owed) -> Result<()> {
+        self.failures = 0;
+        if !self.is_another_try {
+            return Ok(());
+        }
+        if self.tries >= MOST_TRIES_FOR_PROBLEMS {
+            (self.tries, self.wants.again) = (0, None);
+            return self.acknowledge(owed).await;
+        }
+        let at = self.shared.uptime() + self.back_off(self.tries);
+        self.wants.again = Some(Again { at, whole: owed.whole || owed.batch.is_empty() });
+        self.tries += 1;
         Ok(())
+    }
+
+    fn back_off(&self, tries: u32) -> Duration {
+        RETRY.delay(tries, self.shared.random.unit())
+    }
+
+    async fn acknowledge(&self, owed: &Owed) -> Result<()> {
+        acknowledge(&self.shared.journal, self.id, &owed.batch).await
     }
 }
 
@@ -448,6 +514,8 @@ impl<W: Works> Turns<W> {
 pub(super) struct Owed {
     /// It looks at all.
     pub whole: bool,
+    /// A person asked for it.
+    pub asked: bool,
     /// What the watcher saw change up to then.
     pub batch: Batch,
 }

@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::monitor::Monitor;
 use crate::outcome::Outcome;
 use crate::settle::Quiet;
-use crate::transfer::throttle::Limit;
+use crate::transfer::throttle::{Limit, Throttle};
 
 /// Reads the config and makes rounds.
 pub trait Works: Send + Sync + 'static {
@@ -38,6 +38,8 @@ pub struct Order {
     pub changes: Option<Vec<Quiet>>,
     /// How fast content may cross, now and later.
     pub limit: Limit,
+    /// What all jobs of the server share; `None`: nothing is said of that.
+    pub line: Option<Throttle>,
     /// Hears how it goes.
     pub monitor: Arc<dyn Monitor>,
     /// Turns true when it shall stop.

@@ -423,6 +423,7 @@ impl<D> Job<D> {
             durable: true,
             level: Level::Full,
             rate: crate::transfer::throttle::Limit::new(None),
+            line: None,
             retry_for: RETRY_FOR,
             go_on: "highwater demo".into(),
             accept_deletes: "highwater demo".into(),

@@ -362,6 +362,7 @@ impl<D: Dial> Round<D> {
             agent: self.agent.clone(),
             trash: self.spec.trash.map(|_| self.trash_name()),
             rate: self.spec.rate.clone(),
+            line: self.spec.line.clone(),
             rules,
             stop: self.context.stop.clone(),
         }

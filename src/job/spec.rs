@@ -8,7 +8,7 @@ use crate::outcome::Mode;
 use crate::path::{LocalRoot, RelPath, RemoteRoot};
 use crate::plan::guard::DeleteLimits;
 use crate::settle::Quiet;
-use crate::transfer::throttle::Limit;
+use crate::transfer::throttle::{Limit, Throttle};
 
 /// What one round is to do.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct Spec {
     pub level: Level,
     /// Content per second over the wire; may change while the round runs.
     pub rate: Limit,
+    /// What all jobs of the server share of the line; `None`: nothing is said of that.
+    pub line: Option<Throttle>,
     /// How long a lost connection is tried again.
     pub retry_for: Duration,
     /// How a person says that the roots are meant as they are.

@@ -11,8 +11,8 @@ use crate::units::ByteSize;
 pub struct LiveJob {
     /// Its name.
     pub job: String,
-    /// What it is doing: `starting`, `idle`, `running`, `waiting-retry`, `waiting-window`, `paused`,
-    /// `halted`.
+    /// What it is doing: `starting`, `idle`, `running`, `waiting-retry`, `waiting-window`, `waiting-system`,
+    /// `paused`, `halted`.
     pub doing: String,
     /// When its schedule wants the next round.
     pub next_due: Option<String>,
@@ -20,6 +20,9 @@ pub struct LiveJob {
     pub retry_at: Option<String>,
     /// When its window opens, if it waits for that.
     pub window_opens: Option<String>,
+    /// Why it gives way, if it waits for that.
+    #[serde(default)]
+    pub kept_back: Option<String>,
     /// How often it failed since its last round that did not.
     pub failures: u32,
     /// The round that is under way.
@@ -57,10 +60,16 @@ impl LiveJob {
             notes.push(round.text());
         }
         if let Some(at) = &self.retry_at {
-            notes.push(format!("failed {}, next try {at}", count(self.failures.into(), "time")));
+            notes.push(match self.failures {
+                0 => format!("what has problems is tried again {at}"),
+                failures => format!("failed {}, next try {at}", count(failures.into(), "time")),
+            });
         }
         if let Some(at) = &self.window_opens {
             notes.push(format!("has something to do, and waits for its window, which opens {at}"));
+        }
+        if let Some(why) = &self.kept_back {
+            notes.push(format!("has something to do, and waits: {why}"));
         }
         if let Some(watch) = self.watch.as_ref().filter(|watch| *watch != "whole") {
             notes.push(format!("watcher: {watch}"));
@@ -116,6 +125,9 @@ mod tests {
         check(retry, &["failed 2 times, next try 2026-03-01T02:15:00Z"]);
         let window = LiveJob { window_opens: Some("2026-03-01T22:00:00Z".into()), ..LiveJob::default() };
         check(window, &["has something to do, and waits for its window, which opens 2026-03-01T22:00:00Z"]);
+        let kept_back =
+            LiveJob { kept_back: Some("the machine runs on its battery".into()), ..LiveJob::default() };
+        check(kept_back, &["has something to do, and waits: the machine runs on its battery"]);
         let watch = LiveJob { watch: Some("the limit is reached".into()), ..LiveJob::default() };
         check(watch, &["watcher: the limit is reached"]);
     }

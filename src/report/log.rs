@@ -1,13 +1,20 @@
 //! The program's log on standard error: for whoever asks why, where summaries say what.
 
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::MultiProgress;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::moment::rfc3339;
 use super::one_line;
+use super::rotating::Rotating;
+use crate::clock::{Clock, SystemClock};
+use crate::config::model::LogFile;
+use crate::error::{Error, Result};
+use crate::path::escape;
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -60,39 +67,87 @@ pub enum Form {
     Json,
 }
 
+/// Where the log goes beside standard error: to a file, if somebody asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct Log(Arc<Mutex<Option<Rotating>>>);
+
+impl Log {
+    /// From now on to this file, or to none. Errors when it cannot be opened; then nothing changes.
+    pub fn to(&self, place: Option<&LogFile>) -> Result<()> {
+        // Opened anew also if it is the same: somebody may have renamed it to begin another.
+        let opened = place.map(|place| {
+            Rotating::open(place.clone()).map_err(|error| {
+                let path = escape(place.path.as_os_str().as_encoded_bytes());
+                Error::io("open the log file", path, error)
+            })
+        });
+        *self.lock() = opened.transpose()?;
+        Ok(())
+    }
+
+    fn write(&self, line: &str, has_time: bool) {
+        let mut file = self.lock();
+        let Some(file) = file.as_mut() else { return };
+        let time = if has_time { None } else { rfc3339(SystemClock.now()) };
+        let written = match time {
+            Some(time) => file.write(&format!("{time} {line}")),
+            None => file.write(line),
+        };
+        // Standard error has the line; that the file has not cannot be told in the log itself.
+        drop(written);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Rotating>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Starts logging for the whole process, above the progress lines in `bars`. Errors if something logs
 /// already.
-pub fn start(verbosity: Verbosity, form: Form, bars: MultiProgress) -> Result<(), TryInitError> {
+pub fn start(
+    verbosity: Verbosity,
+    form: Form,
+    bars: MultiProgress,
+) -> std::result::Result<Log, TryInitError> {
+    let has_time = form != Form::Plain || verbosity > Verbosity::Info;
+    let file = Log::default();
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(verbosity.directives()))
         .with_ansi(false)
         .with_target(verbosity > Verbosity::Info)
-        .with_writer(Above(bars));
+        .with_writer(Above { bars, file: file.clone(), has_time });
     match form {
         Form::Json => log.json().finish().try_init(),
-        Form::Plain if verbosity <= Verbosity::Info => log.without_time().finish().try_init(),
+        _ if !has_time => log.without_time().finish().try_init(),
         Form::Plain | Form::WithTime => log.finish().try_init(),
-    }
+    }?;
+    Ok(file)
 }
 
-/// Writes each event as one harmless line on standard error, above the progress lines.
-struct Above(MultiProgress);
+/// Writes each event as one harmless line on standard error, above the progress lines, and to the file.
+struct Above {
+    bars: MultiProgress,
+    file: Log,
+    /// Whether an event has its time in it.
+    has_time: bool,
+}
 
 impl<'a> MakeWriter<'a> for Above {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line(&self.0)
+        Line(self)
     }
 }
 
 /// Takes one event, which the formatter hands over in one write.
-struct Line<'a>(&'a MultiProgress);
+struct Line<'a>(&'a Above);
 
 impl Write for Line<'_> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = harmless(event);
-        self.0.suspend(|| io::stderr().lock().write_all(line.as_bytes()))?;
+        self.0.file.write(&line, self.0.has_time);
+        self.0.bars.suspend(|| io::stderr().lock().write_all(line.as_bytes()))?;
         Ok(event.len())
     }
 

@@ -10,6 +10,7 @@ pub mod log;
 pub mod moment;
 pub mod probe;
 pub mod progress;
+mod rotating;
 pub mod summary;
 
 use crate::path::escape;

@@ -77,6 +77,8 @@ pub struct Options {
     pub trash: Option<String>,
     /// Content per second over the wire.
     pub rate: Limit,
+    /// What this round shares with others of the same server.
+    pub line: Option<Throttle>,
     /// The planner's rules, for what has to be reconsidered.
     pub rules: Rules,
     /// Turns true when the program shall stop.
@@ -338,7 +340,12 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// Waits until so much content may cross the wire.
     async fn pay(&self, bytes: u64) -> Result<()> {
-        let paid = self.throttle.take(bytes);
+        let paid = async {
+            self.throttle.take(bytes).await;
+            if let Some(line) = &self.options.line {
+                line.take(bytes).await;
+            }
+        };
         let mut paid = std::pin::pin!(paid);
         loop {
             tokio::select! {

@@ -1,6 +1,6 @@
 //! The rate limit: what was taken is paid for as time passes, at a rate that may change meanwhile.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -73,18 +73,18 @@ impl Account {
     }
 }
 
-/// Limits the content that crosses the wire in one direction.
-#[derive(Debug)]
+/// Limits the content that crosses the wire: of one round, or of all that hold a clone.
+#[derive(Debug, Clone)]
 pub struct Throttle {
     rate: watch::Receiver<Option<u64>>,
-    account: Mutex<Account>,
+    account: Arc<Mutex<Account>>,
 }
 
 impl Throttle {
     /// Holds to `limit`, whatever it is changed to.
     pub fn new(limit: &Limit) -> Self {
         let account = Account { taken: 0, paid: 0.0, at: Instant::now() };
-        Self { rate: limit.0.subscribe(), account: Mutex::new(account) }
+        Self { rate: limit.0.subscribe(), account: Arc::new(Mutex::new(account)) }
     }
 
     /// Waits until `bytes` may go.
@@ -145,6 +145,19 @@ mod tests {
         assert_eq!(account.wait(place, Some(5_000)), Some(Duration::from_secs(1)));
         account.pay(start + Duration::from_secs(5), None);
         assert_eq!(account.wait(place, None), None);
+    }
+
+    #[tokio::test]
+    async fn those_who_share_a_throttle_share_its_rate() {
+        let limit = Limit::new(Some(1));
+        let (one, other) = (Throttle::new(&limit), Throttle::new(&limit));
+        let shared = one.clone();
+        one.take(1 << 30).await;
+        other.take(1 << 30).await;
+        let wait = Duration::from_millis(50);
+        assert!(timeout(wait, shared.take(1)).await.is_err());
+        limit.set(None);
+        timeout(Duration::from_secs(20), shared.take(1)).await.unwrap();
     }
 
     #[tokio::test]

@@ -28,3 +28,4 @@ mod support;
 mod telling;
 mod tidy;
 mod trash;
+mod unattended;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,13 +30,24 @@ impl Daemon {
 
     /// Starts it.
     pub fn launch(rig: &Rig) -> Self {
+        Self::launch_as(rig, |_| {})
+    }
+
+    /// Starts it with its command changed so.
+    pub fn launch_as(rig: &Rig, change: impl FnOnce(&mut Command)) -> Self {
         let log = rig.file("daemon.log");
         let seen = fs::read(&log).map_or(0, |text| text.len());
         let file = File::options().create(true).append(true).open(&log).expect("the log can be made");
         let mut command = rig.program(["daemon".into(), "--config".into(), rig.file("config.yml")]);
         command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        change(&mut command);
         let child = command.stdout(Stdio::null()).stderr(file).spawn().expect("the daemon can be run");
         Self { child, log, seen }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has logged.
