@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -162,5 +163,58 @@ fn the_daemon_lets_others_go_first_if_it_is_asked_to() {
         let nice = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap(); // proc(5): field 19
         assert_eq!(nice, "19", "{stat}");
     }
+    daemon.stop();
+}
+
+/// A daemon that watches, its connection kept after the first round.
+fn with_kept_connection() -> (Rig, Daemon) {
+    let rig = rig(WATCH);
+    write(&rig.near(), &[("a", "one")]);
+    let daemon = Daemon::start(&rig);
+    wait_until("watch", || status(&rig, 0)["daemon"]["watch"] == "whole");
+    wait_until("send a", || rig.far().join("a").exists() && status(&rig, 0)["state"] == "ok");
+    (rig, daemon)
+}
+
+#[test]
+fn a_far_root_replaced_under_a_kept_connection_halts_the_job_before_anything_is_placed() {
+    let (rig, mut daemon) = with_kept_connection();
+    fs::rename(rig.far(), rig.far().with_extension("old")).unwrap();
+    fs::create_dir(rig.far()).unwrap();
+    write(&rig.near(), &[("b", "two")]);
+    wait_until("halt", || status(&rig, 0)["state"] == "halted");
+    assert_eq!((files_in(&rig.far()), files_in(&rig.far().with_extension("old"))), (0, 1));
+    daemon.stop();
+}
+
+#[test]
+fn a_far_root_put_back_under_a_kept_connection_is_looked_at_as_a_whole() {
+    let (rig, mut daemon) = with_kept_connection();
+    let older = rig.far().with_extension("older");
+    let copied = Command::new("cp").arg("-a").args([rig.far(), older.clone()]).status().unwrap();
+    assert!(copied.success());
+    write(&rig.near(), &[("b", "two")]);
+    wait_until("send b", || rig.far().join("b").exists());
+    // The generation comes after the file.
+    wait_until("end the round", || status(&rig, 0)["daemon"]["doing"] == "idle");
+    fs::rename(rig.far(), rig.far().with_extension("old")).unwrap();
+    fs::rename(older, rig.far()).unwrap();
+    write(&rig.near(), &[("c", "three")]);
+    wait_until("send b again, and c", || rig.far().join("b").exists() && rig.far().join("c").exists());
+    assert_eq!(files_in(&rig.far().with_extension("old")), 2);
+    daemon.stop();
+}
+
+#[test]
+fn a_staging_folder_that_is_gone_under_a_kept_connection_is_made_again() {
+    let (rig, mut daemon) = with_kept_connection();
+    for name in ["b", "c"] {
+        fs::remove_dir_all(rig.far().join(".highwater/stage")).unwrap();
+        write(&rig.near(), &[(name, "two")]);
+        wait_until("send it", || rig.far().join(name).exists());
+        wait_until("end the round", || status(&rig, 0)["daemon"]["doing"] == "idle");
+    }
+    let problems = status(&rig, 0)["last_round"]["problems"].clone();
+    assert_eq!(problems, 0, "{}", daemon.log());
     daemon.stop();
 }
