@@ -68,10 +68,8 @@ pub fn outage(given: &Given) -> Result<Vec<String>> {
 /// Its processes stand still, as behind a line that was cut without a word; later they go on.
 pub fn half_open(given: &Given) -> Result<Vec<String>> {
     let (rig, mut daemon) = under_way(given)?;
-    let servers: Vec<u32> = process::descendants(std::process::id());
-    let servers: Vec<u32> = servers.into_iter().filter(|&pid| is_of_server(pid)).collect();
-    let all =
-        |signal| servers.iter().try_for_each(|&n| kill_process(pid(n)?, signal).doing("signal the server"));
+    let servers = servers();
+    let all = |signal| signal_all(&servers, signal);
     all(Signal::STOP)?;
     let began = Instant::now();
     wait_until("notice", || Ok(rig.status()?["daemon"]["round"]["connecting"].is_string()))?;
@@ -87,6 +85,34 @@ pub fn half_open(given: &Given) -> Result<Vec<String>> {
         "noticed after {:.1} s: {why}; afterwards the round ended by itself",
         noticed.as_secs_f64()
     )])
+}
+
+/// The daemon is told to stop while the server's processes stand still.
+pub fn told_to_stop_half_open(given: &Given) -> Result<Vec<String>> {
+    let (rig, mut daemon) = under_way(given)?;
+    let servers = servers();
+    signal_all(&servers, Signal::STOP)?;
+    let took = daemon.stop();
+    signal_all(&servers, Signal::CONT)?;
+    let took = took?;
+    let mut daemon = rig.daemon()?;
+    rig.compare()?;
+    daemon.stop()?;
+    match took <= Duration::from_secs(10) {
+        true => {
+            Ok(vec![format!("ended after {:.2} s; the next start finished the push", took.as_secs_f64())])
+        }
+        false => Err(format!("ended after {took:?} only")),
+    }
+}
+
+/// The processes of sshd that this one started.
+fn servers() -> Vec<u32> {
+    process::descendants(std::process::id()).into_iter().filter(|&pid| is_of_server(pid)).collect()
+}
+
+fn signal_all(servers: &[u32], signal: Signal) -> Result<()> {
+    servers.iter().try_for_each(|&n| kill_process(pid(n)?, signal).doing("signal the server"))
 }
 
 fn is_of_server(pid: u32) -> bool {

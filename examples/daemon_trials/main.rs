@@ -107,7 +107,7 @@ pub struct Given {
 /// A trial: its name, what it is about, and what gives its figures, a line each.
 type Trial = (&'static str, &'static str, fn(&Given) -> Result<Vec<String>>);
 
-const TRIALS: [Trial; 9] = [
+const TRIALS: [Trial; 10] = [
     ("latency", "from close() to complete at the far side, no delay", |given| {
         latency::run(given, Duration::ZERO)
     }),
@@ -117,6 +117,7 @@ const TRIALS: [Trial; 9] = [
     ("outage", "sshd is killed for a minute during a push", cuts::outage),
     ("half-open", "the server's processes are stopped during a push", cuts::half_open),
     ("sigterm", "the daemon is told to stop in mid-transfer, and started again", cuts::told_to_stop),
+    ("sigterm-half-open", "the same while the server's processes are stopped", cuts::told_to_stop_half_open),
     ("sigkill", "the daemon is killed 50 times while files change", kills::run),
     ("idle", "10 jobs on 3 servers for ten minutes: memory, CPU", idle::run),
 ];
@@ -140,7 +141,7 @@ fn main() -> ExitCode {
 /// `false` when a trial failed.
 fn run(args: Args) -> Result<bool> {
     if args.list {
-        TRIALS.iter().for_each(|(name, about, _)| println!("{name:<14}{about}"));
+        TRIALS.iter().for_each(|(name, about, _)| println!("{name:<19}{about}"));
         return Ok(true);
     }
     if let Some(unknown) = args.trials.iter().find(|name| !TRIALS.iter().any(|(known, ..)| known == name)) {
