@@ -37,6 +37,8 @@ enum Deed {
 struct Script {
     deeds: Mutex<BTreeMap<String, Deed>>,
     begun: watch::Sender<BTreeMap<String, usize>>,
+    /// How often something that was kept was to be dropped.
+    forgotten: watch::Sender<usize>,
 }
 
 struct Scripted(Arc<Script>);
@@ -64,7 +66,9 @@ impl Works for Scripted {
         outcome
     }
 
-    fn forget(&self, _job: &str) {}
+    fn forget(&self, _job: &str) {
+        self.0.forgotten.send_modify(|times| *times += 1);
+    }
 }
 
 /// A daemon that runs, and what there is to look at and to turn.
@@ -99,7 +103,11 @@ impl Running {
         let env = Env { home: None, config_home: None, system_file: path.clone() };
         let config = load(Some(&path), &env).unwrap().config;
         let deeds = jobs.iter().map(|(name, deed, _)| ((*name).to_owned(), *deed)).collect();
-        let script = Script { deeds: Mutex::new(deeds), begun: watch::Sender::new(BTreeMap::new()) };
+        let script = Script {
+            deeds: Mutex::new(deeds),
+            begun: watch::Sender::new(BTreeMap::new()),
+            forgotten: watch::Sender::new(0),
+        };
         let (script, clock) = (Arc::new(script), Arc::new(ManualClock::new(NOW)));
         let (stop, stopped) = watch::channel(false);
         let setup = Setup {
@@ -233,5 +241,17 @@ async fn a_job_gives_way_on_battery_but_not_to_a_person_who_asks() {
     assert_eq!(daemon.count("j"), 0);
     daemon.ask(Ask::Run { job: "j".into() }).await;
     assert_eq!(daemon.count("j"), 1);
+    daemon.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_kept_is_dropped_after_a_sleep() {
+    let daemon = Running::start(&[("j", Deed::Done, "schedule: {every: 24h}")]).await;
+    daemon.begun("j", 1).await;
+    daemon.until("j", "idle").await;
+    assert_eq!(*daemon.script.forgotten.borrow(), 0);
+    daemon.pass(600);
+    let mut forgotten = daemon.script.forgotten.subscribe();
+    timeout(PATIENCE, forgotten.wait_for(|times| *times == 1)).await.expect("in time").unwrap();
     daemon.end().await;
 }

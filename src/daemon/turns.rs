@@ -339,7 +339,10 @@ impl<W: Works> Turns<W> {
         match heard {
             Heard::Word(word) => drop(self.heed(word).await?),
             // After a sleep the network may be another, and a server that was away may be back.
-            Heard::Jumped { forward: true } => self.wants.retry = self.wants.retry.map(|_| Duration::ZERO),
+            Heard::Jumped { forward: true } => {
+                self.shared.works.forget(&self.task.job.name);
+                self.wants.retry = self.wants.retry.map(|_| Duration::ZERO);
+            }
             Heard::Seen(sight) => self.heed_sight(sight).await?,
             Heard::Jumped { forward: false } | Heard::Stop => {}
         }

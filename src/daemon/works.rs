@@ -22,7 +22,8 @@ pub trait Works: Send + Sync + 'static {
     /// Makes one round. What is kept for the next one, connections above all, is the implementation's.
     fn round(&self, order: Order) -> impl Future<Output = Outcome> + Send;
 
-    /// The job will have no more rounds as it is: nothing need be kept for it.
+    /// Nothing is to be kept for the job any more: it ends as it is, or the machine slept and connections may
+    /// be dead.
     fn forget(&self, job: &str);
 }
 
