@@ -127,7 +127,8 @@ fn verbosity(args: &Args) -> Verbosity {
 fn form(args: &Args) -> Form {
     match args.command {
         Command::Daemon(_) if args.global.json => Form::Json,
-        Command::Daemon(_) if std::env::var_os("JOURNAL_STREAM").is_none() => Form::WithTime,
+        Command::Daemon(_) if std::env::var_os("JOURNAL_STREAM").is_some() => Form::Journal,
+        Command::Daemon(_) => Form::WithTime,
         _ => Form::Plain,
     }
 }

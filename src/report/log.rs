@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::MultiProgress;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
@@ -63,6 +64,8 @@ pub enum Form {
     Plain,
     /// With the time before it.
     WithTime,
+    /// With its level before it as systemd's journal reads it (sd-daemon(3)), which adds the time itself.
+    Journal,
     /// A JSON object.
     Json,
 }
@@ -109,17 +112,21 @@ pub fn start(
     form: Form,
     bars: MultiProgress,
 ) -> std::result::Result<Log, TryInitError> {
-    let has_time = form != Form::Plain || verbosity > Verbosity::Info;
+    let has_time = match form {
+        Form::Plain => verbosity > Verbosity::Info,
+        Form::Journal => false,
+        Form::WithTime | Form::Json => true,
+    };
     let file = Log::default();
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(verbosity.directives()))
         .with_ansi(false)
         .with_target(verbosity > Verbosity::Info)
-        .with_writer(Above { bars, file: file.clone(), has_time });
+        .with_writer(Above { bars, file: file.clone(), form, has_time });
     match form {
         Form::Json => log.json().finish().try_init(),
         _ if !has_time => log.without_time().finish().try_init(),
-        Form::Plain | Form::WithTime => log.finish().try_init(),
+        _ => log.finish().try_init(),
     }?;
     Ok(file)
 }
@@ -128,6 +135,7 @@ pub fn start(
 struct Above {
     bars: MultiProgress,
     file: Log,
+    form: Form,
     /// Whether an event has its time in it.
     has_time: bool,
 }
@@ -136,23 +144,39 @@ impl<'a> MakeWriter<'a> for Above {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line(self)
+        Line(self, Level::INFO)
+    }
+
+    fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
+        Line(self, *event.level())
     }
 }
 
-/// Takes one event, which the formatter hands over in one write.
-struct Line<'a>(&'a Above);
+/// Takes one event of a level, which the formatter hands over in one write.
+struct Line<'a>(&'a Above, Level);
 
 impl Write for Line<'_> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let line = harmless(event);
         self.0.file.write(&line, self.0.has_time);
+        let before = if self.0.form == Form::Journal { priority(self.1) } else { "" };
+        let line = format!("{before}{line}");
         self.0.bars.suspend(|| io::stderr().lock().write_all(line.as_bytes()))?;
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+/// The level as syslog(3) counts.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
     }
 }
 

@@ -130,6 +130,30 @@ fn the_log_goes_to_a_file_that_is_begun_anew_when_it_is_full() {
 }
 
 #[test]
+fn the_journal_and_programs_are_told_levels_as_they_read_them() {
+    let check = |env: &[(&str, &str)], flags: &[&str], begins: &str| {
+        let rig = rig("schedule: {every: 1h}");
+        fs::remove_file(rig.file("home/.ssh/known_hosts")).unwrap(); // so that something is amiss
+        let mut daemon = Daemon::launch_as(&rig, |command| {
+            command.envs(env.iter().copied()).args(flags);
+        });
+        daemon.wait_for("started with");
+        daemon.wait_for("host key");
+        daemon.stop();
+        let log = daemon.log();
+        assert!(log.lines().all(|line| line.starts_with(begins)), "{log}");
+        log
+    };
+    let log = check(&[("JOURNAL_STREAM", "8:1")], &[], "<");
+    assert!(log.contains("<6>") && log.contains("<3>"), "{log}");
+    let log = check(&[], &["--json"], "{\"timestamp\":");
+    let levels =
+        log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].clone());
+    let levels: Vec<_> = levels.collect();
+    assert!(levels.contains(&"INFO".into()) && levels.contains(&"ERROR".into()), "{log}");
+}
+
+#[test]
 fn jobs_of_one_server_share_its_bandwidth() {
     let rig = rig("schedule: {every: 1h}");
     let config = fs::read_to_string(rig.file("config.yml")).unwrap();
