@@ -205,7 +205,7 @@ impl<D: Dial> Push<'_, D> {
             return Ok(true);
         }
         let far = self.round.reach().await?;
-        if !self.looks && self.round.dial.is_settled() {
+        if !self.looks && self.round.dial.is_settled() && self.has_nothing_staged().await? {
             return self.go_on(far).await.map(|()| true);
         }
         let reached = self.round.look_at_root(far, true).await?;
@@ -219,6 +219,12 @@ impl<D: Dial> Push<'_, D> {
         let engine = Engine::prepare(parts, round.options(rules)).await?;
         self.far = Some((reached, engine));
         Ok(true)
+    }
+
+    /// Whether no earlier round left a staged file that is to be gone on with: those are fenced first.
+    async fn has_nothing_staged(&self) -> Result<bool> {
+        let context = &self.round.context;
+        Ok(context.journal.transfers(context.job).await?.is_empty())
     }
 
     /// Over a connection on which the last round ended in order, work begins while the root is looked at.
