@@ -21,9 +21,7 @@ pub fn run(given: &Given) -> Result<Vec<String>> {
     let rig = &rigs[0];
     configure(&rigs, given)?;
     let mut daemon = rig.daemon()?;
-    for job in 0..JOBS {
-        rig.ask(&["wait", "--job", &format!("j{job}"), "--timeout", "5m"])?;
-    }
+    wait_for_all(rig)?;
     let busy = process::memory(daemon.id());
     wait_until("let the connections go", || Ok(sockets(daemon.id())? == 0))?;
     let before = cpu_seconds(daemon.id())?;
@@ -31,6 +29,10 @@ pub fn run(given: &Given) -> Result<Vec<String>> {
     std::thread::sleep(time);
     let cpu = cpu_seconds(daemon.id())? - before;
     let memory = process::memory(daemon.id());
+    daemon.stop()?;
+    let mut daemon = rig.daemon()?;
+    wait_for_all(rig)?;
+    let again = process::memory(daemon.id());
     daemon.stop()?;
     for job in 0..JOBS {
         crate::compare::compare(&near(&rigs, job), &far(&rigs, job))?;
@@ -47,7 +49,12 @@ pub fn run(given: &Given) -> Result<Vec<String>> {
             busy.now as f64 / 1024.0,
             busy.peak as f64 / 1024.0
         ),
+        format!("started again, with nothing to carry: memory {:.1} MiB", again.now as f64 / 1024.0),
     ])
+}
+
+fn wait_for_all(rig: &Rig) -> Result<()> {
+    (0..JOBS).try_for_each(|job| rig.ask(&["wait", "--job", &format!("j{job}"), "--timeout", "5m"]).map(drop))
 }
 
 fn near(rigs: &[Rig; 3], job: usize) -> std::path::PathBuf {
