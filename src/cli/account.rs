@@ -11,7 +11,7 @@ use super::me;
 use crate::config::model::{Auth, Config, Secret, Server};
 use crate::error::{Error, Result};
 use crate::path::escape;
-use crate::remote::connect::{Endpoint, HostTrust, KeyFile, Login};
+use crate::remote::connect::{Endpoint, HostTrust, KeyFile, Login, Suite};
 use crate::secret::Prompt;
 use crate::secret::terminal::Terminal;
 
@@ -99,6 +99,7 @@ fn account(
         pinned: pinned.unwrap_or_default(),
         known_hosts: own.into_iter().chain([SYSTEM_KNOWN_HOSTS.into()]).collect(),
         accept_new: flags.accept_new_host_key,
+        suite: Suite { legacy: server.is_some_and(|server| server.legacy) },
         ..HostTrust::default()
     };
     Ok(Account { endpoint, login, trust })
@@ -169,6 +170,7 @@ mod tests {
             user: Some("web1".into()),
             auth,
             host_keys: Vec::new(),
+            legacy: false,
         };
         Config { servers: vec![server], ..Config::default() }
     }

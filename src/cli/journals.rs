@@ -103,14 +103,31 @@ pub async fn pin(
     command: &str,
 ) -> Result<()> {
     let (_lock, journal) = to_note(state, command)?;
-    if replace {
-        journal.remove_pins(&endpoint.host, endpoint.port).await?;
+    let pin = as_pin(endpoint, shown);
+    match replace {
+        true => journal.replace_pins(&endpoint.host, endpoint.port, vec![pin]).await?,
+        false => journal.add_pin(pin).await?,
     }
-    let (host, port) = (endpoint.host.clone(), endpoint.port);
-    let (key_type, fingerprint) = (shown.key_type.clone(), shown.fingerprint.clone());
-    let key = shown.public_key.rsplit(' ').next().unwrap_or_default().to_owned();
-    journal.add_pin(Pin { host, port, key_type, key, fingerprint, added: SystemClock.now() }).await?;
     journal.close().await
+}
+
+/// Pins the keys that a server which is trusted has proven to hold, in place of those pinned before.
+pub async fn rotate(state: &StateDir, endpoint: &Endpoint, keys: &[HostKeyRecord]) -> Result<()> {
+    let (_lock, journal) = to_note(state, "highwater")?;
+    let pins = keys.iter().map(|key| as_pin(endpoint, key)).collect();
+    journal.replace_pins(&endpoint.host, endpoint.port, pins).await?;
+    journal.close().await
+}
+
+fn as_pin(endpoint: &Endpoint, shown: &HostKeyRecord) -> Pin {
+    Pin {
+        host: endpoint.host.clone(),
+        port: endpoint.port,
+        key_type: shown.key_type.clone(),
+        key: shown.public_key.rsplit(' ').next().unwrap_or_default().to_owned(),
+        fingerprint: shown.fingerprint.clone(),
+        added: SystemClock.now(),
+    }
 }
 
 /// What a round of a job of the config came to, as the journal has it.

@@ -11,8 +11,7 @@ use crate::journal::Journal;
 use crate::journal::place::StateDir;
 use crate::path::{RemoteRoot, escape};
 use crate::remote::abilities::Known;
-use crate::remote::connect::{Connection, Endpoint, connect};
-use crate::remote::host_key::{Place, Verdict};
+use crate::remote::connect::{Connection, connect};
 use crate::remote::probe::{Trial, look, try_out};
 use crate::remote::sftp::SftpTree;
 use crate::report::probe::{Probe, document, text};
@@ -73,7 +72,6 @@ async fn find_out(
     write: bool,
 ) -> Result<Probe> {
     let facts = connection.server().clone();
-    let trusted = trusted(&account, connection)?;
     let remembered = remembered(state, &connection.identity()).await?;
     let mut problems = Vec::new();
     let opened = open(connection, folder.clone(), if write { None } else { Some(remembered) });
@@ -90,7 +88,6 @@ async fn find_out(
     Ok(Probe {
         endpoint: account.endpoint,
         facts,
-        trusted,
         announced: tree.announced(),
         folder,
         look,
@@ -119,15 +116,6 @@ async fn try_there(context: &Context, tree: &SftpTree) -> Result<Trial> {
         }
     };
     try_out(tree, &SystemClock, &SystemRandom, stopped).await
-}
-
-/// Where the host key that was shown is recorded; `None` if it was accepted just now.
-fn trusted(account: &Account, connection: &Connection) -> Result<Option<Place>> {
-    let Endpoint { host, port, .. } = &account.endpoint;
-    match account.trust.look_up(host, *port)?.judge(&connection.server().host_key) {
-        Verdict::Trusted(place) => Ok(Some(place)),
-        _ => Ok(None),
-    }
 }
 
 /// What earlier connections learned of the server.

@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::journal::place::StateDir;
 use crate::path::{Name, RelPath, RemoteRoot};
 use crate::remote::abilities::{Abilities, Known};
-use crate::remote::connect::{Connection, connect};
+use crate::remote::connect::{Connection, HostTrust, connect};
 use crate::remote::far::{Alias, Far};
 use crate::remote::sftp::SftpTree;
 use crate::tree::Tree;
@@ -114,17 +114,38 @@ impl Reach {
         journal.set_server_abilities(&identity, &json).await
     }
 
+    /// Pins the host keys that the server has proven to hold, if they are other ones than before.
+    async fn keep_host_keys(&self, connection: &Connection) -> Result<()> {
+        let Some(keys) = connection.new_host_keys(&self.trust().await?).await? else { return Ok(()) };
+        journals::rotate(&self.0.state, &self.0.account.endpoint, &keys).await?;
+        let shown: Vec<&str> = keys.iter().map(|key| key.fingerprint.as_str()).collect();
+        tracing::info!("the host keys of {} are now {}", self.0.account.endpoint, shown.join(", "));
+        Ok(())
+    }
+
+    /// Whom to trust, with the pins as they are now: they change as servers change their keys.
+    async fn trust(&self) -> Result<HostTrust> {
+        let pins = journals::pins(&self.0.state, &self.0.account.endpoint).await?;
+        let journal_pins = pins.iter().map(|pin| format!("{} {}", pin.key_type, pin.key)).collect();
+        Ok(HostTrust { journal_pins, ..self.0.account.trust.clone() })
+    }
+
     /// Whether the root is there and is a folder.
     pub async fn is_folder(&self) -> Result<bool> {
         Ok(self.look().await?.is_some_and(|stat| stat.kind == EntryKind::Dir))
     }
 
     async fn connection(&self) -> Result<Arc<Connection>> {
-        if let Some(ready) = lock(&self.0.ready).take().filter(|ready| !ready.is_lost()) {
-            return Ok(ready);
+        let ready = lock(&self.0.ready).take();
+        match ready.filter(|ready| !ready.is_lost()) {
+            Some(ready) => Ok(ready),
+            None => self.connect().await,
         }
+    }
+
+    async fn connect(&self) -> Result<Arc<Connection>> {
         let account = &self.0.account;
-        let connection = connect(&account.endpoint, &account.login, &account.trust).await?;
+        let connection = connect(&account.endpoint, &account.login, &self.trust().await?).await?;
         if let Some(key) = connection.accepted_new_key() {
             journals::pin(&self.0.state, &account.endpoint, key, false, "highwater").await?;
         }
@@ -159,6 +180,9 @@ impl Dial for Reach {
         let remembered = self.remembered(&identity).await;
         let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
         *lock(&self.0.learned) = Some((identity, far.abilities()));
+        if let Err(error) = self.keep_host_keys(far.connection()).await {
+            tracing::warn!("{error}: {}", error.reason()); // those that are known will do
+        }
         let far = Arc::new(far);
         if self.0.keeps {
             *lock(&self.0.last) = Some(far.clone());

@@ -7,16 +7,16 @@ use super::args::Trust;
 use super::{Context, config, ends, journals};
 use crate::error::{Error, Kind, Result};
 use crate::journal::Pin;
-use crate::remote::connect::{Endpoint, HostKeyRecord, fetch_host_key};
+use crate::remote::connect::{Endpoint, HostKeyRecord, Suite, fetch_host_key};
 use crate::remote::host_key;
 
 /// Shows the key that the server has, and pins it if a flag or a person says so.
 pub async fn run(context: &Context, args: &Trust) -> Result<u8> {
     let wanted = args.fingerprint.as_deref().map(wanted).transpose()?;
-    let endpoint = endpoint(context, args)?;
+    let (endpoint, suite) = server(context, args)?;
     let state = journals::state_dir(context)?;
     let pinned = journals::pins(&state, &endpoint).await?;
-    let shown = context.unless_stopped(fetch_host_key(&endpoint)).await?;
+    let shown = context.unless_stopped(fetch_host_key(&endpoint, &suite)).await?;
     let place = format!("{}:{}", endpoint.host, endpoint.port);
     let key = format!("{} {}", shown.key_type, shown.fingerprint);
     let known = pinned.iter().any(|pin| pin.fingerprint == shown.fingerprint);
@@ -105,11 +105,12 @@ fn wanted(text: &str) -> Result<String> {
 }
 
 /// Only where the server is: trusting it comes before logging in.
-fn endpoint(context: &Context, args: &Trust) -> Result<Endpoint> {
+fn server(context: &Context, args: &Trust) -> Result<(Endpoint, Suite)> {
     let config = config::load(context)?.config;
     let flags = Flags { port: args.port, ..Flags::default() };
     let far = ends::parse_host(&args.server)?;
-    Ok(account::of_end(&config, &far, &flags, &Surroundings::default())?.endpoint)
+    let account = account::of_end(&config, &far, &flags, &Surroundings::default())?;
+    Ok((account.endpoint, account.trust.suite))
 }
 
 fn question(place: &str, key: &str, old: &[Pin]) -> String {

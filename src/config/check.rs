@@ -194,6 +194,7 @@ impl Check<'_> {
             auth,
             host_keys: many(raw.host_key),
             bandwidth: raw.limits.and_then(|limits| value(limits.value.bandwidth)),
+            legacy: value(raw.legacy).unwrap_or_default(),
         })
     }
 

@@ -75,6 +75,8 @@ pub struct Server {
     /// How fast file content of all jobs of this server together may cross; `None`: each job's own limit is
     /// all there is.
     pub bandwidth: Option<Bandwidth>,
+    /// Whether it may be spoken to with SHA-1 and CBC too. Default no.
+    pub legacy: bool,
 }
 
 /// How to log in. What is given here is tried before what ssh_config names.

@@ -52,6 +52,8 @@ section! {
         host_key: OneOrMany<Fingerprint>,
         /// How much of the line all jobs of this server may take together.
         limits: RawLimits,
+        /// Whether old algorithms (SHA-1, CBC) will do too; no unless told otherwise.
+        legacy: bool,
     }
 }
 

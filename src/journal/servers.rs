@@ -1,6 +1,6 @@
 //! What is known of servers: what they can do, and the host keys that a person accepted.
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::Journal;
 use super::columns::{Columns, clock_ns, time_of};
@@ -48,12 +48,7 @@ impl Journal {
 
     /// Accepts a host key, beside those accepted before.
     pub async fn add_pin(&self, pin: Pin) -> Result<()> {
-        self.commit(move |c| {
-            let added = clock_ns(pin.added);
-            let values = params![pin.host, pin.port, pin.key, pin.key_type, pin.fingerprint, added];
-            c.prepare_cached(PIN)?.execute(values).map(drop)
-        })
-        .await
+        self.commit(move |c| insert(c, &pin)).await
     }
 
     /// The accepted keys of a host, oldest first.
@@ -62,11 +57,21 @@ impl Journal {
         self.read(move |c| c.prepare_cached(PINS)?.query_map(params![host, port], pin_of)?.collect()).await
     }
 
-    /// Forgets the accepted keys of a host and returns how many there were.
-    pub async fn remove_pins(&self, host: &str, port: u16) -> Result<usize> {
+    /// Accepts these host keys of a host, and forgets those accepted before.
+    pub async fn replace_pins(&self, host: &str, port: u16, pins: Vec<Pin>) -> Result<()> {
         let host = host.to_owned();
-        self.commit(move |c| c.prepare_cached(UNPIN)?.execute(params![host, port])).await
+        self.commit(move |c| {
+            c.prepare_cached(UNPIN)?.execute(params![host, port])?;
+            pins.iter().try_for_each(|pin| insert(c, pin))
+        })
+        .await
     }
+}
+
+fn insert(c: &Connection, pin: &Pin) -> rusqlite::Result<()> {
+    let added = clock_ns(pin.added);
+    let values = params![pin.host, pin.port, pin.key, pin.key_type, pin.fingerprint, added];
+    c.prepare_cached(PIN)?.execute(values).map(drop)
 }
 
 fn pin_of(row: &Row<'_>) -> rusqlite::Result<Pin> {
@@ -117,8 +122,8 @@ mod tests {
         let of = async |port| journal.pins("backup.example.org", port).await.unwrap();
         assert_eq!(of(22).await, [pin(22, "AAA", 1), pin(22, "BBB", 3)]);
         assert_eq!(journal.pins("backup.example.com", 22).await.unwrap(), []);
-        assert_eq!(journal.remove_pins("backup.example.org", 22).await.unwrap(), 2);
-        assert_eq!(of(22).await, []);
+        journal.replace_pins("backup.example.org", 22, vec![pin(22, "DDD", 4)]).await.unwrap();
+        assert_eq!(of(22).await, [pin(22, "DDD", 4)]);
         assert_eq!(of(2222).await, [pin(2222, "CCC", 1)]);
     }
 }

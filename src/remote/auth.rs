@@ -17,6 +17,7 @@ use russh::{MethodKind, MethodSet};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::algorithms::Suite;
 use super::candidate::{Candidate, candidates};
 use super::client::Client;
 use super::key_file::KeyFile;
@@ -72,8 +73,9 @@ pub(super) async fn log_in(
     handle: &mut Handle<Client>,
     user: &str,
     login: &Login,
+    suite: &Suite,
 ) -> Result<String, Refusal> {
-    let mut attempts = Attempts::new(handle, user, login);
+    let mut attempts = Attempts::new(handle, user, login, suite);
     let outcome = attempts.run().await;
     outcome.map_err(|lost| Refusal {
         tried: attempts.tried,
@@ -108,6 +110,7 @@ pub(super) struct Attempts<'a> {
     pub(super) handle: &'a mut Handle<Client>,
     pub(super) user: &'a str,
     pub(super) login: &'a Login,
+    pub(super) suite: &'a Suite,
     pub(super) candidates: VecDeque<Candidate>,
     pub(super) agent: Option<AgentClient<UnixStream>>,
     /// Fingerprints of the keys offered so far.
@@ -122,11 +125,12 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    fn new(handle: &'a mut Handle<Client>, user: &'a str, login: &'a Login) -> Self {
+    fn new(handle: &'a mut Handle<Client>, user: &'a str, login: &'a Login, suite: &'a Suite) -> Self {
         Self {
             handle,
             user,
             login,
+            suite,
             candidates: candidates(login),
             agent: None,
             offered: HashSet::new(),

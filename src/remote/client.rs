@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg, Session};
-use russh::keys::{Algorithm, PublicKeyOrCertificate};
-use russh::{Channel, Names, Preferred, SshId, cipher, compression};
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, Names, SshId};
 
-use super::host_key::{HostKeyRecord, Known, Verdict, refusal};
-use crate::error::{Error, Result};
+use super::algorithms::{Algorithms, Offer};
+use super::host_key::{HostKeyRecord, Known, Place, Verdict, refusal};
+use crate::entry::Time;
+use crate::error::{Error, Kind};
 use crate::path::escape;
 
 /// What a server may send on one channel before we take it up: enough for 1 Gbit/s at 130 ms.
@@ -29,28 +31,14 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 /// A connection that neither reads nor writes for so long is dropped.
 const INACTIVITY: Duration = Duration::from_secs(120);
 
+/// More host keys than this that a server tells of are passed over.
+const MAX_HOST_KEYS: usize = 32;
+
 /// How much of a banner is kept.
 const BANNER_CHARS: usize = 4096;
 
-/// AES first where the processor has instructions for it, ChaCha20 first elsewhere.
-const CIPHERS_WITH_AES: &[cipher::Name] = &[
-    cipher::AES_128_GCM,
-    cipher::AES_256_GCM,
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_256_CTR,
-    cipher::AES_128_CTR,
-];
-const CIPHERS_WITHOUT_AES: &[cipher::Name] = &[
-    cipher::CHACHA20_POLY1305,
-    cipher::AES_128_GCM,
-    cipher::AES_256_GCM,
-    cipher::AES_256_CTR,
-    cipher::AES_128_CTR,
-];
-
-/// The settings of a session that offers these host key algorithms.
-pub(super) fn config(host_key_algorithms: Vec<Algorithm>) -> client::Config {
-    let ciphers = if has_aes() { CIPHERS_WITH_AES } else { CIPHERS_WITHOUT_AES };
+/// The settings of a session.
+pub(super) fn config(offer: Offer) -> client::Config {
     client::Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Highwater_", env!("CARGO_PKG_VERSION")))),
         window_size: WINDOW_BYTES,
@@ -60,46 +48,8 @@ pub(super) fn config(host_key_algorithms: Vec<Algorithm>) -> client::Config {
         keepalive_max: 3,
         inactivity_timeout: Some(INACTIVITY),
         nodelay: true,
-        preferred: Preferred {
-            key: Cow::Owned(host_key_algorithms),
-            cipher: Cow::Borrowed(ciphers),
-            compression: Cow::Borrowed(&[compression::NONE]),
-            ..Preferred::DEFAULT // hybrid post-quantum exchange first; no SHA-1, no CBC
-        },
+        preferred: offer.preferred(),
         ..client::Config::default() // new keys after 1 GiB or an hour
-    }
-}
-
-fn has_aes() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-    false
-}
-
-/// What was agreed on for a session, by the names of the protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Algorithms {
-    /// Key exchange.
-    pub key_exchange: String,
-    /// The server's signature.
-    pub host_key: String,
-    /// Cipher, the same both ways.
-    pub cipher: String,
-    /// Integrity of what we send and of what we receive; `none` where the cipher sees to it.
-    pub mac: (String, String),
-}
-
-impl Algorithms {
-    fn new(names: &Names) -> Self {
-        Self {
-            key_exchange: names.kex.as_ref().into(),
-            host_key: names.key.as_str().into(),
-            cipher: names.cipher.as_ref().into(),
-            mac: (names.client_mac.as_ref().into(), names.server_mac.as_ref().into()),
-        }
     }
 }
 
@@ -111,6 +61,10 @@ pub(super) struct Notes {
     pub(super) banner: String,
     pub(super) host_key: Option<HostKeyRecord>,
     pub(super) accepted_new_key: bool,
+    /// Where the host key is recorded.
+    pub(super) trusted: Option<Place>,
+    /// Keys that the server says it has besides, without proof. Gone once they were looked at.
+    pub(super) told_keys: Option<Vec<PublicKey>>,
     pub(super) algorithms: Option<Algorithms>,
     /// Why the host key was refused.
     pub(super) refusal: Option<Error>,
@@ -123,7 +77,7 @@ pub(super) struct Notes {
 /// What to do with the server's host key.
 pub(super) enum Check {
     /// Trust it only if it is known, or nothing is known and new ones are accepted.
-    Trust { known: Known, accept_new: bool },
+    Trust { known: Known, accept_new: bool, now: Time },
     /// Note it and go no further.
     Look,
 }
@@ -153,20 +107,36 @@ impl Client {
         look(&self.notes)
     }
 
-    fn judge(&self, shown: &HostKeyRecord) -> bool {
-        let Check::Trust { known, accept_new } = &self.check else {
+    fn judge(&self, key: &PublicKeyOrCertificate, shown: &HostKeyRecord) -> bool {
+        let Check::Trust { known, accept_new, now } = &self.check else {
             return false;
         };
-        let verdict = known.judge(shown);
+        let verdict = match key.certificate() {
+            Some(certificate) => known.judge_certificate(certificate, shown, *now),
+            None => known.judge(shown),
+        };
         let is_new = verdict == Verdict::Unknown && *accept_new;
         let trusted = is_new || matches!(verdict, Verdict::Trusted(_));
         let mut notes = self.notes();
         notes.accepted_new_key = is_new;
+        if let Verdict::Trusted(place) = &verdict {
+            notes.trusted = Some(place.clone());
+        }
         if !trusted {
             notes.refusal = Some(refusal(&verdict, shown, &self.peer.shown, &self.peer.host, self.peer.port));
         }
         trusted
     }
+}
+
+/// The error for a session whose beginning somebody in between could cut off.
+fn could_be_cut(server: &str) -> Error {
+    Error::new(Kind::Protocol, "speak SSH with", server)
+        .detail(
+            "it knows neither strict key exchange nor AES-GCM, so that somebody in between could cut off \
+             the beginning of the session (CVE-2023-48795)",
+        )
+        .hint("The server needs newer software. Where that cannot be had, say in its entry of the config: legacy: true")
 }
 
 /// The notes, also after a panic elsewhere.
@@ -193,7 +163,7 @@ impl client::Handler for Client {
         match HostKeyRecord::from_key(&key.public_key()) {
             Ok(shown) => {
                 self.notes().host_key = Some(shown.clone());
-                Ok(self.judge(&shown))
+                Ok(self.judge(key, &shown))
             }
             Err(error) => {
                 self.notes().refusal = Some(error);
@@ -211,6 +181,22 @@ impl client::Handler for Client {
         let mut notes = self.notes();
         notes.algorithms = Some(Algorithms::new(names));
         notes.ident = escape(session.remote_sshid());
+        match &self.check {
+            Check::Trust { known, .. } if !known.suite().allows(names) => {
+                notes.refusal = Some(could_be_cut(&self.peer.shown));
+                Err(russh::Error::KexInit)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        mut keys: Vec<PublicKey>,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        keys.truncate(MAX_HOST_KEYS);
+        self.notes().told_keys = Some(keys);
         Ok(())
     }
 

@@ -7,22 +7,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use russh::client::{self, Handle};
-use russh::keys::Algorithm;
 use russh::{ChannelMsg, ChannelStream, Disconnect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::algorithms::Offer;
+pub use super::algorithms::{Algorithms, Suite};
 pub use super::auth::Login;
 use super::auth::log_in;
-pub use super::client::Algorithms;
 use super::client::{Check, Client, Notes, Peer, config, look};
 use super::dial::dial;
 pub use super::host_key::{HostKeyRecord, HostTrust};
-use super::host_key::{Known, by_type};
+use super::host_key::{Known, Place, by_type};
 pub use super::key_file::KeyFile;
 use super::pulse::{Counted, Pulse, Watchdog};
 use super::refusal::{broken_off, end_of, refused, silent};
 use super::wire::{Grip, Wire};
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
 use crate::path::escape;
 
@@ -75,6 +76,8 @@ pub struct ServerFacts {
     pub banner: String,
     /// Its host key.
     pub host_key: HostKeyRecord,
+    /// Where its host key is recorded; `None`: it was accepted just now.
+    pub trusted: Option<Place>,
     /// What was agreed on.
     pub algorithms: Option<Algorithms>,
     /// What let us in: "key /home/web1/.ssh/id_ed25519", "password".
@@ -84,10 +87,10 @@ pub struct ServerFacts {
 /// A connection with somebody logged in. Cut when dropped, with all its channels.
 pub struct Connection {
     endpoint: Endpoint,
-    handle: Handle<Client>,
-    notes: Arc<Mutex<Notes>>,
+    pub(super) handle: Handle<Client>,
+    pub(super) notes: Arc<Mutex<Notes>>,
     wire: Grip,
-    facts: ServerFacts,
+    pub(super) facts: ServerFacts,
     accepted_new_key: Option<HostKeyRecord>,
     /// The requests and replies of all channels.
     pulse: Arc<Pulse>,
@@ -100,37 +103,36 @@ pub struct Connection {
 /// as we do), `HostKeyUnknown`, `HostKeyChanged`, `Login`, `Usage` (a pin that is none).
 pub async fn connect(endpoint: &Endpoint, login: &Login, trust: &HostTrust) -> Result<Connection> {
     let known = trust.look_up(&endpoint.host, endpoint.port)?;
-    let offered = known.algorithms();
-    let first = meet(endpoint, &known, trust.accept_new, offered.clone()).await;
+    let first = meet(endpoint, &known, trust.accept_new, known.offer()).await;
     let met = match first {
         Err(refused) if refused.kind() == Kind::HostKeyChanged && known.may_be_of_any_type() => {
-            meet_by_type(endpoint, &known, &offered, refused).await?
+            meet_by_type(endpoint, &known, refused).await?
         }
         first => first?,
     };
-    met.log_in(endpoint, login).await
+    met.log_in(endpoint, login, &known).await
 }
 
 /// Where only fingerprints are known, the server may have shown a key of another type than the one whose
 /// fingerprint was pinned: asks for each type in turn, and gives the first answer if none is the pinned one.
-async fn meet_by_type(
-    endpoint: &Endpoint,
-    known: &Known,
-    offered: &[Algorithm],
-    refused: Error,
-) -> Result<Met> {
-    for these in by_type(offered) {
-        if let Ok(met) = meet(endpoint, known, false, these.to_vec()).await {
+async fn meet_by_type(endpoint: &Endpoint, known: &Known, refused: Error) -> Result<Met> {
+    let offer = known.offer();
+    for these in by_type(&offer.host_keys) {
+        let these = Offer { host_keys: these.to_vec(), ..offer.clone() };
+        if let Ok(met) = meet(endpoint, known, false, these).await {
             return Ok(met);
         }
     }
     Err(refused)
 }
 
-async fn meet(endpoint: &Endpoint, known: &Known, accept_new: bool, offered: Vec<Algorithm>) -> Result<Met> {
+async fn meet(endpoint: &Endpoint, known: &Known, accept_new: bool, offer: Offer) -> Result<Met> {
     let stream = dial(endpoint).await?;
-    let check = Check::Trust { known: known.clone(), accept_new };
-    shake_hands(stream, endpoint, check, offered, HANDSHAKE_DEADLINE).await
+    shake_hands(stream, endpoint, trusting(known, accept_new), offer, HANDSHAKE_DEADLINE).await
+}
+
+fn trusting(known: &Known, accept_new: bool) -> Check {
+    Check::Trust { known: known.clone(), accept_new, now: SystemClock.now() }
 }
 
 /// The same as [`connect`] over any stream, which ends in front of the server.
@@ -144,18 +146,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let known = trust.look_up(&endpoint.host, endpoint.port)?;
-    let offered = known.algorithms();
-    let check = Check::Trust { known, accept_new: trust.accept_new };
-    shake_hands(stream, endpoint, check, offered, HANDSHAKE_DEADLINE).await?.log_in(endpoint, login).await
+    let check = trusting(&known, trust.accept_new);
+    let met = shake_hands(stream, endpoint, check, known.offer(), HANDSHAKE_DEADLINE).await?;
+    met.log_in(endpoint, login, &known).await
 }
 
 /// The host key that a server shows, to be looked at by a person. Does not log in.
 /// Errors: `Unreachable`, `Protocol`.
-pub async fn fetch_host_key(endpoint: &Endpoint) -> Result<HostKeyRecord> {
+pub async fn fetch_host_key(endpoint: &Endpoint, suite: &Suite) -> Result<HostKeyRecord> {
     let stream = dial(endpoint).await?;
     let (wire, control) = Wire::new(stream);
     let (client, notes) = Client::new(endpoint.peer(), Check::Look);
-    let config = Arc::new(config(Known::default().algorithms()));
+    let offer = Offer { host_keys: suite.host_keys(), certificates: Vec::new(), suite: suite.clone() };
+    let config = Arc::new(config(offer));
     let outcome = timeout(HANDSHAKE_DEADLINE, client::connect_stream(config, wire, client)).await;
     let shown = look(&notes).host_key.take();
     match (shown, outcome) {
@@ -176,7 +179,7 @@ async fn shake_hands<S>(
     stream: S,
     endpoint: &Endpoint,
     check: Check,
-    offered: Vec<Algorithm>,
+    offer: Offer,
     deadline: Duration,
 ) -> Result<Met>
 where
@@ -184,7 +187,7 @@ where
 {
     let (stream, wire) = Wire::new(stream);
     let (client, notes) = Client::new(endpoint.peer(), check);
-    let session = client::connect_stream(Arc::new(config(offered)), stream, client);
+    let session = client::connect_stream(Arc::new(config(offer)), stream, client);
     match timeout(deadline, session).await {
         Ok(Ok(handle)) => Ok(Met { handle, notes, wire }),
         Ok(Err(error)) => Err(broken_off(endpoint, error, &notes, &wire)),
@@ -193,8 +196,8 @@ where
 }
 
 impl Met {
-    async fn log_in(mut self, endpoint: &Endpoint, login: &Login) -> Result<Connection> {
-        match log_in(&mut self.handle, &endpoint.user, login).await {
+    async fn log_in(mut self, endpoint: &Endpoint, login: &Login, known: &Known) -> Result<Connection> {
+        match log_in(&mut self.handle, &endpoint.user, login, known.suite()).await {
             Ok(by) => self.into_connection(endpoint, by),
             Err(refusal) => {
                 let error = refused(endpoint, &refusal, &self.notes);
@@ -213,6 +216,7 @@ impl Met {
             ident: notes.ident.clone(),
             banner: notes.banner.clone(),
             host_key: host_key.clone(),
+            trusted: notes.trusted.clone(),
             algorithms: notes.algorithms.clone(),
             login,
         };
@@ -229,6 +233,11 @@ impl Connection {
     /// What became known of the server while connecting.
     pub fn server(&self) -> &ServerFacts {
         &self.facts
+    }
+
+    /// The account that is logged in to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// By what the server's abilities are remembered: where it is and how it names itself. Two servers of
@@ -355,8 +364,8 @@ mod tests {
     async fn a_server_that_says_nothing_is_given_up() {
         let (near, _far) = tokio::io::duplex(4096);
         let endpoint = Endpoint { host: "example.org".into(), port: 22, user: "web1".into() };
-        let offered = Known::default().algorithms();
-        let met = shake_hands(near, &endpoint, Check::Look, offered, Duration::from_millis(20)).await;
+        let offer = Known::default().offer();
+        let met = shake_hands(near, &endpoint, Check::Look, offer, Duration::from_millis(20)).await;
         let error = met.err().unwrap();
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(

@@ -5,25 +5,19 @@
 //! The first that knows the host decides. A key of another type than the known ones is a changed key:
 //! whoever wants to be taken for the server would otherwise only have to offer a type we have not seen.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
+use russh::keys::{Algorithm, Certificate};
 
+use super::algorithms::{Offer, Suite, has_type};
+use super::host_certificate::{self, Fault, authority_of};
 use super::known_hosts::{self, Entry, HostName, Mark};
 use super::pin::fingerprint;
 pub use super::pin::{HostKeyRecord, Pin};
+use crate::entry::Time;
 use crate::error::{Error, Kind, Result};
 use crate::path::escape;
-
-/// Host key algorithms in the order in which they are offered when nothing is known. No SHA-1, no DSA.
-const ALGORITHMS: [Algorithm; 6] = [
-    Algorithm::Ed25519,
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
-];
 
 /// Whom to trust, as the caller has it. Paths and pins are taken as they are.
 #[derive(Debug, Clone, Default)]
@@ -38,21 +32,27 @@ pub struct HostTrust {
     pub alias: Option<String>,
     /// Accept the key of a host that nothing is known of, and hand it back to be pinned.
     pub accept_new: bool,
+    /// The algorithms it may prove itself and be spoken to with.
+    pub suite: Suite,
 }
 
 impl HostTrust {
     /// Gathers what is known of a host. Reads the known_hosts files.
     /// Errors: a pin that is none (`Usage`), a file that exists and cannot be read or understood.
     pub fn look_up(&self, host: &str, port: u16) -> Result<Known> {
-        let name = match &self.alias {
-            Some(alias) => HostName::new(alias, 22),
-            None => HostName::new(host, port),
-        };
+        let host = self.alias.as_deref().unwrap_or(host);
+        let name = HostName::new(host, if self.alias.is_some() { 22 } else { port });
         let mut entries = Vec::new();
         for path in &self.known_hosts {
             entries.extend(known_hosts::lookup(path, &name)?);
         }
-        Ok(Known { config: pins(&self.pinned)?, journal: pins(&self.journal_pins)?, entries })
+        Ok(Known {
+            config: pins(&self.pinned)?,
+            journal: pins(&self.journal_pins)?,
+            entries,
+            host: host.to_lowercase(),
+            suite: self.suite.clone(),
+        })
     }
 }
 
@@ -70,6 +70,9 @@ pub struct Known {
     config: Vec<Pin>,
     journal: Vec<Pin>,
     entries: Vec<Entry>,
+    /// What certificates must name, lower case.
+    host: String,
+    suite: Suite,
 }
 
 /// Where a key is recorded.
@@ -81,6 +84,8 @@ pub enum Place {
     Journal,
     /// In a known_hosts file: file and line, for people.
     KnownHosts(String),
+    /// By an authority that signed its certificate, named in a known_hosts file: file and line.
+    Authority(String),
 }
 
 /// What follows from the key that a server shows.
@@ -99,17 +104,34 @@ pub enum Verdict {
     },
     /// The key was stolen or retired: a known_hosts file says so (file and line).
     Revoked(String),
-    /// Only an authority that signs host keys is known (file and line), which we cannot check.
+    /// Only an authority that signs host keys is known (file and line), and the server shows a bare key.
     Authority(String),
+    /// It shows a certificate that does not make it the host we mean.
+    Certificate(Fault),
 }
 
 impl Known {
     /// The host key algorithms to offer: first those for which a key is known, so that a server with
-    /// several keys shows the one we know.
-    pub fn algorithms(&self) -> Vec<Algorithm> {
+    /// several keys shows the one we know. Certificates are asked for where an authority is known that
+    /// could vouch for them.
+    pub(super) fn offer(&self) -> Offer {
+        let by_authority = self.deciding_pins().is_none() && self.marked(Mark::Authority).next().is_some();
+        Offer {
+            host_keys: self.algorithms(),
+            certificates: if by_authority { Suite::default().host_keys() } else { Vec::new() },
+            suite: self.suite.clone(),
+        }
+    }
+
+    /// Algorithms that may be used with the server.
+    pub(super) fn suite(&self) -> &Suite {
+        &self.suite
+    }
+
+    fn algorithms(&self) -> Vec<Algorithm> {
         let known = self.known_types();
         let is_known = |algorithm: &Algorithm| known.iter().any(|name| has_type(algorithm, name));
-        let (first, rest): (Vec<_>, Vec<_>) = ALGORITHMS.into_iter().partition(is_known);
+        let (first, rest): (Vec<_>, Vec<_>) = self.suite.host_keys().into_iter().partition(is_known);
         first.into_iter().chain(rest).collect()
     }
 
@@ -140,6 +162,53 @@ impl Known {
             Some(entry) => Verdict::Authority(entry.place.clone()),
             None => Verdict::Unknown,
         }
+    }
+
+    /// What follows from a certificate that the server shows, `shown` being the key it is for.
+    pub(super) fn judge_certificate(
+        &self,
+        certificate: &Certificate,
+        shown: &HostKeyRecord,
+        now: Time,
+    ) -> Verdict {
+        let signed_by = authority_of(certificate).unwrap_or_default();
+        let is_revoked = |entry: &&Entry| fingerprint(&entry.key) == signed_by;
+        if let Some(entry) = self.marked(Mark::Revoked).find(is_revoked) {
+            return Verdict::Revoked(entry.place.clone());
+        }
+        let of_key = self.judge(shown);
+        if self.deciding_pins().is_some() || matches!(of_key, Verdict::Revoked(_)) {
+            return of_key;
+        }
+        match host_certificate::check(certificate, self.marked(Mark::Authority), &self.host, now) {
+            Ok(place) => Verdict::Trusted(Place::Authority(place)),
+            Err(_) if matches!(of_key, Verdict::Trusted(_)) => of_key,
+            Err(fault) => Verdict::Certificate(fault),
+        }
+    }
+
+    /// Whether a known_hosts file says that a key must not be used.
+    pub(super) fn is_revoked(&self, key: &HostKeyRecord) -> bool {
+        self.marked(Mark::Revoked).any(|entry| fingerprint(&entry.key) == key.fingerprint)
+    }
+
+    /// Whether a key is pinned or in a known_hosts file.
+    pub(super) fn has(&self, key: &HostKeyRecord) -> bool {
+        let mut pins = self.journal.iter().chain(&self.config).map(|pin| pin.fingerprint.as_str());
+        pins.any(|pin| pin == key.fingerprint)
+            || self.marked(Mark::Known).any(|entry| fingerprint(&entry.key) == key.fingerprint)
+    }
+
+    /// Whether these keys of the host are other ones than those pinned, or, where none are pinned, whether
+    /// some are in no known_hosts file.
+    pub(super) fn lacks(&self, keys: &[HostKeyRecord]) -> bool {
+        let pinned: BTreeSet<&str> = self.journal.iter().map(|pin| pin.fingerprint.as_str()).collect();
+        let shown: BTreeSet<&str> = keys.iter().map(|key| key.fingerprint.as_str()).collect();
+        if !pinned.is_empty() {
+            return pinned != shown;
+        }
+        let known: BTreeSet<String> = self.marked(Mark::Known).map(|entry| fingerprint(&entry.key)).collect();
+        !shown.iter().all(|key| known.contains(*key))
     }
 
     fn deciding_pins(&self) -> Option<(&[Pin], Place)> {
@@ -176,14 +245,6 @@ pub(super) fn by_type(algorithms: &[Algorithm]) -> impl Iterator<Item = &[Algori
     algorithms.chunk_by(move |a, b| is_rsa(a) && is_rsa(b))
 }
 
-/// Whether keys of the type `name` are used with this algorithm: `ssh-rsa` keys sign in several ways.
-fn has_type(algorithm: &Algorithm, name: &str) -> bool {
-    match algorithm {
-        Algorithm::Rsa { .. } => name == "ssh-rsa",
-        other => other.as_str() == name,
-    }
-}
-
 /// The error for a key that is not trusted. `target` is user, host and port for people; `host` and
 /// `port` are what `highwater server trust` takes.
 pub(super) fn refusal(
@@ -195,6 +256,7 @@ pub(super) fn refusal(
 ) -> Error {
     let kind = match verdict {
         Verdict::Changed { .. } | Verdict::Revoked(_) => Kind::HostKeyChanged,
+        Verdict::Certificate(fault) if !fault.is_of_time => Kind::HostKeyChanged,
         _ => Kind::HostKeyUnknown,
     };
     let key = format!("{} {}", shown.key_type, shown.fingerprint);
@@ -206,19 +268,28 @@ pub(super) fn refusal(
                 "it shows {key}, but {known} is recorded {}; somebody may be listening in",
                 place.describe()
             ))
-            .hint(format!("If the server was rebuilt, ask its operator for the new fingerprint, then {}", place.remedy(&trust))),
+            .hint(format!(
+                "If the server was rebuilt, ask its operator for the new fingerprint, then {}",
+                place.remedy(&trust)
+            )),
         Verdict::Revoked(place) => error
             .detail(format!("it shows {key}, which is marked as revoked in {place}"))
             .hint("The key must not be used any more: ask the operator of the server."),
         Verdict::Authority(place) => error
-            .detail(format!("it shows {key}; {place} names an authority for it, and certificates of hosts are not supported"))
+            .detail(format!("it shows {key} without a certificate, though {place} names an authority for it"))
             .hint(format!("Compare the fingerprint with what the server's operator says, then run: {trust}")),
-        Verdict::Unknown | Verdict::Trusted(_) => error
-            .detail(format!("it shows {key}, and nothing is known of this host"))
-            .hint(format!(
+        Verdict::Certificate(fault) => error
+            .detail(format!(
+                "it shows {key} with a certificate that does not make it this host: {}",
+                fault.why
+            ))
+            .hint("Ask the operator of the server for a certificate in force that names the host as you do."),
+        Verdict::Unknown | Verdict::Trusted(_) => {
+            error.detail(format!("it shows {key}, and nothing is known of this host")).hint(format!(
                 "Compare the fingerprint with what the server's operator says, then run: {trust}; \
                  or accept whatever answers at first contact: --accept-new-host-key"
-            )),
+            ))
+        }
     }
 }
 
@@ -236,13 +307,14 @@ impl Place {
             Place::Config => "in the configuration".into(),
             Place::Journal => "as pinned before".into(),
             Place::KnownHosts(line) => format!("in {line}"),
+            Place::Authority(line) => format!("by the authority in {line}"),
         }
     }
 
     fn remedy(&self, trust: &str) -> String {
         match self {
             Place::Config => "change host_key in the configuration".into(),
-            Place::Journal | Place::KnownHosts(_) => format!("run: {trust}"),
+            Place::Journal | Place::KnownHosts(_) | Place::Authority(_) => format!("run: {trust}"),
         }
     }
 }
@@ -275,6 +347,8 @@ mod tests {
             Verdict::Trusted(Place::Config) => "config",
             Verdict::Trusted(Place::Journal) => "journal",
             Verdict::Trusted(Place::KnownHosts(_)) => "known",
+            Verdict::Trusted(Place::Authority(_)) => "certified",
+            Verdict::Certificate(_) => "certificate",
             Verdict::Unknown => "unknown",
             Verdict::Changed { .. } => "changed",
             Verdict::Revoked(_) => "revoked",
@@ -339,7 +413,7 @@ mod tests {
     fn algorithms_of_known_keys_are_offered_first() {
         let check = |lines: &str, expected: &[&str]| {
             let offered = known(&HostTrust::default(), lines, 22).algorithms();
-            assert_eq!(offered.len(), ALGORITHMS.len());
+            assert_eq!(offered.len(), Suite::default().host_keys().len());
             let first: Vec<&str> = offered.iter().take(expected.len()).map(Algorithm::as_str).collect();
             assert_eq!(first, expected, "{lines}");
         };
@@ -380,6 +454,6 @@ mod tests {
             &[shown, other, "line 1", "rebuilt"],
         );
         check("@revoked * ssh-ed25519 AQID", 22, Kind::HostKeyChanged, &[shown, "revoked"]);
-        check("@cert-authority * ssh-ed25519 AQID", 22, Kind::HostKeyUnknown, &["not supported"]);
+        check("@cert-authority * ssh-ed25519 AQID", 22, Kind::HostKeyUnknown, &["without a certificate"]);
     }
 }

@@ -113,17 +113,21 @@ impl Attempts<'_> {
         last
     }
 
-    /// How to sign with a key. RSA keys sign with SHA-2 only, the best kind the server names; a server
-    /// that names nothing is offered both.
+    /// How to sign with a key. RSA keys sign with SHA-2, the best kind the server names; a server that
+    /// names nothing is offered both. With SHA-1 they sign for legacy servers only.
     async fn hashes(&self, key: &PublicKey) -> Result<Vec<Option<HashAlg>>, Stop> {
         if !key.algorithm().is_rsa() {
             return Ok(vec![None]);
         }
         match patient(self.handle.best_supported_rsa_hash()).await? {
             Some(Some(hash)) => Ok(vec![Some(hash)]),
+            Some(None) if self.suite.legacy => Ok(vec![None]),
             Some(None) => Err(Stop::Unusable(
-                "cannot be used: the server takes RSA keys with SHA-1 only (make an ed25519 key)".into(),
+                "cannot be used: the server takes RSA keys with SHA-1 only (make an ed25519 key, or say \
+                 legacy: true of the server)"
+                    .into(),
             )),
+            None if self.suite.legacy => Ok(vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256), None]),
             None => Ok(vec![Some(HashAlg::Sha512), Some(HashAlg::Sha256)]),
         }
     }

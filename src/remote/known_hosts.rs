@@ -144,7 +144,7 @@ fn hash_matches(names: &str, host: &str) -> Option<bool> {
 }
 
 /// `*` stands for any run of characters, `?` for one; case does not count.
-fn pattern_matches(pattern: &str, host: &str) -> bool {
+pub(super) fn pattern_matches(pattern: &str, host: &str) -> bool {
     let (pattern, host) = (pattern.to_ascii_lowercase().into_bytes(), host.as_bytes());
     let (mut p, mut h) = (0, 0);
     let mut star = None; // where to go on when what follows the last star does not fit

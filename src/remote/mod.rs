@@ -1,6 +1,7 @@
 //! The far side: SFTP over SSH.
 
 pub mod abilities;
+pub mod algorithms;
 mod auth;
 mod candidate;
 mod client;
@@ -9,6 +10,7 @@ mod dial;
 pub mod dialect;
 mod dialogue;
 pub mod far;
+mod host_certificate;
 pub mod host_key;
 mod identity;
 pub mod key_file;
@@ -20,6 +22,7 @@ pub mod probe;
 mod pulse;
 mod refusal;
 mod rename;
+mod rotation;
 pub mod sftp;
 mod status;
 pub mod stream;

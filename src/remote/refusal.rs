@@ -42,7 +42,10 @@ pub(super) fn broken_off(
             let theirs: String = escape(theirs.join(", ").as_bytes()).chars().take(400).collect();
             protocol
                 .detail(format!("no {} in common; the server offers {theirs}", algorithm_word(&kind)))
-                .hint("The server needs newer software, or has everything modern switched off.")
+                .hint(
+                    "The server needs newer software, or has everything modern switched off. Where that \
+                     cannot be had, say in its entry of the config: legacy: true",
+                )
         }
         russh::Error::Version => protocol
             .detail(format!("it answers, but not as an SSH server does: {said:?}"))

@@ -26,8 +26,6 @@ pub struct Probe {
     pub endpoint: Endpoint,
     /// What became known while connecting.
     pub facts: ServerFacts,
-    /// Where its host key is recorded. `None`: it was accepted just now.
-    pub trusted: Option<Place>,
     /// What it announced.
     pub announced: Announced,
     /// The folder as it was asked for.
@@ -170,19 +168,21 @@ pub fn text(probe: &Probe) -> String {
 
 fn host_key(probe: &Probe) -> String {
     let key = &probe.facts.host_key;
-    let why = match &probe.trusted {
+    let why = match &probe.facts.trusted {
         Some(Place::Config) => "as the config says".into(),
         Some(Place::Journal) => "pinned before".into(),
         Some(Place::KnownHosts(line)) => format!("known from {line}"),
+        Some(Place::Authority(line)) => format!("certified by the authority in {line}"),
         None => "new, accepted and pinned now".into(),
     };
     format!("{} {}, {why}", key.key_type, key.fingerprint)
 }
 
 fn algorithm_words(algorithms: &Algorithms) -> String {
-    let Algorithms { key_exchange, host_key, cipher, mac: (out, back) } = algorithms;
+    let Algorithms { key_exchange, strict, host_key, cipher, mac: (out, back) } = algorithms;
     let mac = if out == back { out.clone() } else { format!("{out} out, {back} back") };
-    format!("{key_exchange}, {host_key}, {cipher}, mac {mac}")
+    let strict = if *strict { "strict" } else { "not strict" };
+    format!("{key_exchange} ({strict}), {host_key}, {cipher}, mac {mac}")
 }
 
 fn milliseconds(time: Duration) -> String {
@@ -283,10 +283,11 @@ struct HostKeyFields {
 impl HostKeyFields {
     fn of(probe: &Probe) -> Self {
         let key = probe.facts.host_key.clone();
-        let (known_from, known_hosts) = match &probe.trusted {
+        let (known_from, known_hosts) = match &probe.facts.trusted {
             Some(Place::Config) => ("config", None),
             Some(Place::Journal) => ("journal", None),
             Some(Place::KnownHosts(line)) => ("known_hosts", Some(line.clone())),
+            Some(Place::Authority(line)) => ("authority", Some(line.clone())),
             None => ("accepted", None),
         };
         let (key_type, fingerprint, public_key) = (key.key_type, key.fingerprint, key.public_key);
@@ -297,6 +298,7 @@ impl HostKeyFields {
 #[derive(Serialize)]
 struct AlgorithmFields {
     key_exchange: String,
+    strict_key_exchange: bool,
     host_key: String,
     cipher: String,
     mac_out: String,
@@ -305,8 +307,9 @@ struct AlgorithmFields {
 
 impl AlgorithmFields {
     fn of(algorithms: &Algorithms) -> Self {
-        let Algorithms { key_exchange, host_key, cipher, mac: (mac_out, mac_back) } = algorithms.clone();
-        Self { key_exchange, host_key, cipher, mac_out, mac_back }
+        let Algorithms { key_exchange, strict, host_key, cipher, mac: (mac_out, mac_back) } =
+            algorithms.clone();
+        Self { key_exchange, strict_key_exchange: strict, host_key, cipher, mac_out, mac_back }
     }
 }
 
@@ -400,7 +403,6 @@ mod tests {
         Probe {
             endpoint: Endpoint { host: "h".into(), port: 22, user: "me".into() },
             facts: facts(),
-            trusted: Some(Place::KnownHosts("/k:3".into())),
             announced,
             folder: RemoteRoot::new(b"data").unwrap(),
             look: Look {
@@ -425,8 +427,10 @@ mod tests {
             ident: "SSH-2.0-OpenSSH_9.2".into(),
             banner: String::new(),
             host_key: HostKeyRecord { key_type, public_key, fingerprint },
+            trusted: Some(Place::KnownHosts("/k:3".into())),
             algorithms: Some(Algorithms {
                 key_exchange,
+                strict: true,
                 host_key: "ssh-ed25519".into(),
                 cipher,
                 mac: ("none".into(), "none".into()),
@@ -442,7 +446,7 @@ mod tests {
             "  server                 SSH-2.0-OpenSSH_9.2",
             "  host key               ssh-ed25519 SHA256:a, known from /k:3",
             "  let in by              key /k",
-            "  algorithms             kex, ssh-ed25519, aes, mac none",
+            "  algorithms             kex (strict), ssh-ed25519, aes, mac none",
             "  round trip             12.3 ms",
             "  clock                  3,600 s behind ours",
             "  SFTP                   version 3; 255.0 KiB per read, 255.0 KiB per write, 1,019 open files",
@@ -469,7 +473,7 @@ mod tests {
     fn what_was_not_seen_is_said() {
         let mut probe = probe();
         probe.trial = None;
-        probe.trusted = None;
+        probe.facts.trusted = None;
         probe.announced = Announced::default();
         probe.look = Look { seen: Seen::Nothing, ..Look::default() };
         let text = text(&probe);

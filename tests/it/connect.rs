@@ -7,9 +7,13 @@ use std::sync::Arc;
 use highwater::config::model::Secret;
 use highwater::error::{Error, Kind, Result};
 use highwater::remote::connect::{
-    Connection, Endpoint, HostTrust, KeyFile, Login, SftpChannel, connect, connect_stream, fetch_host_key,
+    Connection, Endpoint, HostTrust, KeyFile, Login, SftpChannel, Suite, connect, connect_stream,
+    fetch_host_key,
 };
 use highwater::secret::{Prompt, Revealed};
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::{Preferred, cipher, kex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::account::Password;
@@ -278,40 +282,6 @@ async fn a_server_that_has_had_enough_is_quoted() {
 }
 
 #[tokio::test]
-async fn host_keys_decide_before_anybody_logs_in() {
-    let sshd = Sshd::start(Options { host_keys: vec!["ed25519", "rsa"], ..Options::default() });
-    let login = with_key(sshd.client_key_path());
-    let line = |text: &str| format!("[127.0.0.1]:{} {text}\n", sshd.port());
-    let stranger = line("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ");
-    let other_type = line("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY=");
-    let check = async |lines: &str, accept_new: bool, expected: Result<(), (Kind, &[&str])>| {
-        let path = sshd.file("known_hosts_of_the_test");
-        std::fs::write(&path, lines).unwrap();
-        let trust = HostTrust { known_hosts: vec![path], accept_new, ..HostTrust::default() };
-        let outcome = connect(&endpoint(&sshd), &login, &trust).await;
-        match expected {
-            Ok(()) => drop(outcome.unwrap()),
-            Err((kind, parts)) => assert_error(outcome, kind, parts),
-        }
-    };
-    let shown = sshd.host_key_fingerprint();
-    let command = format!("highwater server trust -p {} 127.0.0.1", sshd.port());
-    let changed: &[&str] = &[&shown, "known_hosts_of_the_test, line 1", "listening in"];
-    check("", false, Err((Kind::HostKeyUnknown, &[&shown, &command]))).await;
-    check("", true, Ok(())).await;
-    check(&line(&sshd.host_key_text("ed25519")), false, Ok(())).await;
-    check(&line(&sshd.host_key_text("rsa")), false, Ok(())).await;
-    check(&stranger, false, Err((Kind::HostKeyChanged, changed))).await;
-    check(&stranger, true, Err((Kind::HostKeyChanged, changed))).await;
-    check(&other_type, true, Err((Kind::HostKeyChanged, changed))).await;
-    let revoked = format!("@revoked * {}", sshd.host_key_text("ed25519"));
-    check(&revoked, true, Err((Kind::HostKeyChanged, &["revoked"]))).await;
-    let authority = format!("@cert-authority * {}", sshd.host_key_text("ed25519"));
-    check(&authority, true, Err((Kind::HostKeyUnknown, &["not supported"]))).await;
-    assert_eq!(sshd.logins(), 3);
-}
-
-#[tokio::test]
 async fn pins_are_fingerprints_or_keys_of_any_type() {
     let sshd = Sshd::start(Options { host_keys: vec!["rsa", "ed25519", "ecdsa"], ..Options::default() });
     let login = with_key(sshd.client_key_path());
@@ -334,7 +304,7 @@ async fn a_key_accepted_at_first_contact_can_be_pinned() {
     let connection = connect(&endpoint(&sshd), &login, &trust).await.unwrap();
     let record = connection.accepted_new_key().unwrap().clone();
     assert_eq!(record.public_key, sshd.host_key_text("ed25519"));
-    assert_eq!(record, fetch_host_key(&endpoint(&sshd)).await.unwrap());
+    assert_eq!(record, fetch_host_key(&endpoint(&sshd), &Suite::default()).await.unwrap());
     let pinned = HostTrust { journal_pins: vec![record.public_key], ..trust };
     let again = connect(&endpoint(&sshd), &login, &pinned).await.unwrap();
     assert_eq!(again.accepted_new_key(), None);
@@ -348,7 +318,7 @@ async fn a_key_accepted_at_first_contact_can_be_pinned() {
 #[tokio::test]
 async fn looking_at_a_host_key_does_not_log_in() {
     let sshd = Sshd::start(Options::default());
-    let record = fetch_host_key(&endpoint(&sshd)).await.unwrap();
+    let record = fetch_host_key(&endpoint(&sshd), &Suite::default()).await.unwrap();
     assert_eq!(record.fingerprint, sshd.host_key_fingerprint());
     assert_eq!((sshd.connections(), sshd.logins()), (1, 0));
 }
@@ -359,7 +329,10 @@ async fn a_server_that_is_down_is_unreachable() {
     let login = with_key(sshd.client_key_path());
     sshd.stop();
     assert_error(log_in(&sshd, &login).await, Kind::Unreachable, &["refused", "Check the port"]);
-    assert_eq!(fetch_host_key(&endpoint(&sshd)).await.unwrap_err().kind(), Kind::Unreachable);
+    assert_eq!(
+        fetch_host_key(&endpoint(&sshd), &Suite::default()).await.unwrap_err().kind(),
+        Kind::Unreachable
+    );
 }
 
 #[tokio::test]
@@ -390,6 +363,41 @@ async fn old_algorithms_are_refused_by_name() {
     let sshd = Sshd::start(Options { config, ..Options::default() });
     let outcome = log_in(&sshd, &with_key(sshd.client_key_path())).await;
     assert_error(outcome, Kind::Protocol, &["no cipher in common", "aes256-cbc"]);
+}
+
+/// A server of another make, which lets nobody in.
+struct Other;
+
+impl russh::server::Handler for Other {
+    type Error = russh::Error;
+}
+
+#[tokio::test]
+async fn a_session_whose_beginning_could_be_cut_off_is_not_begun() {
+    let key = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
+    let pin = key.public_key().to_openssh().unwrap();
+    let check = async |cipher, strict: bool, legacy: bool, (kind, part): (Kind, &str)| {
+        let mut exchanges = vec![kex::CURVE25519];
+        exchanges.extend(strict.then_some(kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER));
+        let preferred =
+            Preferred { kex: exchanges.into(), cipher: vec![cipher].into(), ..Preferred::DEFAULT };
+        let keys = vec![key.clone()];
+        let config = russh::server::Config { keys, preferred, ..russh::server::Config::default() };
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(russh::server::run_stream(Arc::new(config), far, Other));
+        let endpoint = Endpoint { host: "example.org".into(), port: 22, user: "web1".into() };
+        let suite = Suite { legacy };
+        let trust = HostTrust { pinned: vec![pin.clone()], suite, ..HostTrust::default() };
+        assert_error(connect_stream(near, &endpoint, &Login::default(), &trust).await, kind, &[part]);
+    };
+    let (begun, not) =
+        ((Kind::Login, "log in to"), (Kind::Protocol, "neither strict key exchange nor AES-GCM"));
+    check(cipher::CHACHA20_POLY1305, true, false, begun).await;
+    check(cipher::CHACHA20_POLY1305, false, false, not).await;
+    check(cipher::CHACHA20_POLY1305, false, true, begun).await;
+    check(cipher::AES_256_CTR, true, false, begun).await;
+    check(cipher::AES_256_CTR, false, false, not).await;
+    check(cipher::AES_256_GCM, false, false, begun).await;
 }
 
 #[tokio::test]

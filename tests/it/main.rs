@@ -9,6 +9,7 @@ mod demo;
 mod dialect;
 mod filter;
 mod guards;
+mod host_keys;
 mod hostile;
 mod login;
 mod moments;

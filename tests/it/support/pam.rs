@@ -25,8 +25,8 @@ impl Pam {
         let file = Path::new("/etc/pam.d").join(&name);
         // What the module hands over ends in NUL, which `read` drops.
         let lines = format!(
-            "auth required pam_exec.so expose_authtok quiet {}\naccount required pam_permit.so\n\
-             session required pam_permit.so\n",
+            "auth required pam_exec.so expose_authtok quiet {}\nauth required pam_permit.so\n\
+             account required pam_permit.so\nsession required pam_permit.so\n",
             script.display()
         );
         write(&file, &lines);
