@@ -4,6 +4,7 @@
 //! [`Monitor`](crate::monitor::Monitor); the engine is never asked. Printing is `cli::show`'s.
 
 pub mod document;
+mod driven;
 pub mod history;
 pub mod live;
 pub mod log;

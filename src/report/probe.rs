@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::document::bytes_fields;
+use super::driven::{Driven, driven};
 use super::{number, one_line, summary};
 use crate::error::Error;
 use crate::path::{RemoteRoot, escape};
@@ -159,6 +160,10 @@ pub fn text(probe: &Probe) -> String {
     for Ability { label, value, source, .. } in probe.abilities() {
         line(label, &format!("{value:8} {}", source.describe()));
     }
+    for (index, Driven { label, how, .. }) in driven(&probe.known).into_iter().enumerate() {
+        let label = if index == 0 { format!("rounds: {label}") } else { format!("        {label}") };
+        line(&label, how);
+    }
     let problems: Vec<String> = probe.problems().map(summary::what).collect();
     if !problems.is_empty() {
         let _ = write!(text, "  problems ({}):\n    {}", problems.len(), problems.join("\n    "));
@@ -247,6 +252,7 @@ pub fn document(probe: &Probe) -> impl Serialize {
         folder: FolderFields::of(probe),
         wrote: probe.trial.is_some(),
         abilities: probe.abilities().into_iter().map(ability).collect(),
+        driven: driven(&probe.known).into_iter().map(|row| (row.key, row.how)).collect(),
         problems: probe.problems().map(ProblemFields::of).collect(),
     }
 }
@@ -268,6 +274,7 @@ struct Document {
     folder: FolderFields,
     wrote: bool,
     abilities: std::collections::BTreeMap<&'static str, AbilityFields>,
+    driven: std::collections::BTreeMap<&'static str, &'static str>,
     problems: Vec<ProblemFields>,
 }
 
@@ -463,6 +470,13 @@ mod tests {
             "  write in any order     unknown  not tried",
             "  two handles            unknown  not tried",
             "  keep requests in order yes      by what it calls itself",
+            "  rounds: requests       sent on without waiting; a rename only after every answer was OK",
+            "          replacing      the new one is renamed over the old one, in one step",
+            "          durability     files are synced before they get their names, and their folders after",
+            "          large files    written over several channels at once, if the first one proves that it works",
+            "          times          the server keeps its own, which are recorded instead",
+            "          links          carried as links",
+            "          room           not told: a full disk shows when a write fails",
             "  problems (1):",
             "    cannot look at x: no",
         ];
