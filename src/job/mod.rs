@@ -102,6 +102,7 @@ pub async fn run<D: Dial>(spec: Spec, context: Context, dial: D) -> Outcome {
         Ok(begun) => begun,
         Err(error) => return failed(spec.name, spec.mode, &error, started.elapsed()),
     };
+    crate::crash::point("round: begun");
     let round = Round::new(spec, context, dial, id, agent);
     let result = Box::pin(round.attempts()).await; // a type of its own: what is below is deep enough
     round.end(result, started.elapsed()).await
@@ -411,6 +412,7 @@ impl<D: Dial> Round<D> {
     }
 
     async fn write_end(&self, result: &Result<Option<String>>, outcome: &Outcome) -> Result<()> {
+        crate::crash::point("round: before its end is written");
         let journal = &self.context.journal;
         let halt = match result {
             Err(error) if ending_of(error) == Ending::Halted => Some(error.reason()),

@@ -40,8 +40,12 @@ pub(super) async fn read_root_id<T: Tree>(tree: &T) -> Result<Option<Token>> {
 pub(super) async fn write_root_id<T: Tree>(tree: &T, id: &Token, writer: &Writer<'_>) -> Result<Token> {
     let file = RootFile { version: 1, id: id.to_string() };
     let (staged, _) = writer.stage_json(tree, &own::root_file(), &file).await?;
+    crate::crash::point("root: id staged");
     match tree.move_aside(&staged, &own::root_file()).await {
-        Ok(()) => Ok(id.clone()),
+        Ok(()) => {
+            crate::crash::point("root: id placed");
+            Ok(id.clone())
+        }
         Err(error) if error.kind() == Kind::Exists => {
             if let Err(error) = tree.remove_file(&staged).await {
                 tracing::info!("leaving a staged file to the next sweep: {error}");
@@ -63,6 +67,7 @@ pub(super) async fn write_generation<T: Tree>(tree: &T, generation: i64, writer:
     let file = AgentFile { version: 1, generation };
     let path = own::agent_file(writer.agent);
     let (staged, finished) = writer.stage_json(tree, &path, &file).await?;
+    crate::crash::point("generation: staged");
     let folders = [own::folder(), own::agents()];
     with_folders(tree, &folders, || tree.place(&staged, &path, &finished)).await.map(drop)
 }

@@ -296,7 +296,9 @@ impl<D: Dial> Round<D> {
     pub(super) async fn remember_near(&self, near: &Disk) -> Result<()> {
         let now = local::identity(near)?;
         let (journal, job) = (&self.context.journal, self.context.job);
-        journal.update_job_state(job, move |state| state.near_root = Some(now)).await.map(drop)
+        journal.update_job_state(job, move |state| state.near_root = Some(now)).await?;
+        crate::crash::point("root: near one remembered");
+        Ok(())
     }
 
     /// Connects, and makes sure that the far root is the one that base was made with. A new one gets
@@ -362,6 +364,7 @@ impl<D: Dial> Round<D> {
             FarRoot::Named(id) => id,
             FarRoot::Missing | FarRoot::Unnamed => {
                 far.make_root().await?;
+                crate::crash::point("root: made");
                 let id = self.new_root_id().await?;
                 write_root_id(far.as_ref(), &id, &self.writer()).await?
             }
@@ -374,6 +377,7 @@ impl<D: Dial> Round<D> {
                 state.pending_generation = None;
             })
             .await?;
+        crate::crash::point("root: remembered");
         Ok(Reached { far, generation, is_new: true, is_empty, starts_over: false, in_doubt: false })
     }
 
@@ -415,17 +419,21 @@ impl<D: Dial> Round<D> {
         let (journal, job) = (&self.context.journal, self.context.job);
         let next = self.state().await?.generation.max(generation) + 1;
         journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
+        crate::crash::point("generation: pending");
         if let Err(error) = write_generation(target, next, &self.writer()).await {
             // It stays pending, so that the next round looks at the whole; files need not wait for it.
             let error = explain_space(target, error).await;
             self.tally.failed(&own::agent_file(&self.agent), error);
             return Ok(());
         }
+        crate::crash::point("generation: placed");
         let arrived = move |state: &mut JobState| {
             state.generation = next;
             state.pending_generation = None;
         };
-        journal.update_job_state(job, arrived).await.map(drop)
+        journal.update_job_state(job, arrived).await?;
+        crate::crash::point("generation: recorded");
+        Ok(())
     }
 
     /// The far side was looked at as a whole just now.

@@ -26,6 +26,9 @@ pub(super) fn move_aside(path: &Path, now: Time) -> Result<PathBuf> {
             }
             _ => {}
         }
+        if ending.is_empty() {
+            crate::crash::point("journal: damaged, moved without its log");
+        }
     }
     Ok(aside)
 }

@@ -54,7 +54,9 @@ pub(super) fn open(path: &Path, clock: &dyn Clock, random: &dyn Random) -> Resul
     match look(path, random)? {
         Found::Sound(connection) => Ok(Ready { connection, rebuilt: None }),
         Found::Damaged(reason) => {
+            crate::crash::point("journal: damaged, before it is moved");
             let aside = damaged::move_aside(path, clock.now())?;
+            crate::crash::point("journal: damaged, moved");
             tracing::warn!(%reason, aside = show(&aside), "the journal is damaged and is rebuilt");
             rebuild(path, aside, random)
         }
@@ -92,7 +94,9 @@ fn look(path: &Path, random: &dyn Random) -> Result<Found> {
 fn create_private(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map(drop)
+    options.open(path).map(drop)?;
+    crate::crash::point("journal: made, empty");
+    Ok(())
 }
 
 /// Why a file was not taken.
@@ -209,6 +213,7 @@ fn migrate(connection: &mut Connection, from: usize, random: &dyn Random) -> rus
         transaction
             .execute("INSERT INTO meta VALUES (?1, ?2)", params![super::meta::AGENT, agent.as_str()])?;
     }
+    crate::crash::point("journal: schema there, not committed");
     transaction.commit()
 }
 

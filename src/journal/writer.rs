@@ -138,6 +138,7 @@ impl Writer {
             }
             self.run(batch);
             if closing.is_some() {
+                crate::crash::point("journal: before it is closed");
                 return closing;
             }
         }
@@ -184,5 +185,8 @@ fn commit(connection: &mut Connection, batch: &mut [Box<dyn Write>]) -> rusqlite
     for write in batch {
         write.run(&transaction)?;
     }
-    transaction.commit()
+    crate::crash::point("journal: before a commit");
+    transaction.commit()?;
+    crate::crash::point("journal: after a commit");
+    Ok(())
 }

@@ -126,7 +126,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return Ok(None);
         }
         self.pass_gate(path).await?;
-        self.record.begin_transfer(path, staged, source).await.map(Some)
+        let id = self.record.begin_transfer(path, staged, source).await?;
+        crate::crash::point("small: noted beside");
+        Ok(Some(id))
     }
 
     pub(super) async fn forget_beside(&self, noted: Option<TransferId>, result: &Result<Fate>) -> Result<()> {
@@ -150,12 +152,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         match result {
             Ok(Fate::Done) => {}
             Err(error) if error.kind().loses_connection() => {}
-            _ => self.discard(staged).await,
+            _ => {
+                self.discard(staged).await;
+                crate::crash::point("small: discarded");
+            }
         }
     }
 
     async fn send_small(&self, item: &Carry<'_>, content: Content, staged: &RelPath) -> Result<Fate> {
         let file = self.staged(staged, || self.target.stage(staged)).await?;
+        crate::crash::point("small: staged");
         let len = content.data.len() as u64;
         let picked = len > 0 && self.options.sampling.picks(item.path, 0);
         let (written, back, (finished, there)) = join3(
@@ -165,6 +171,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         )
         .await;
         written?;
+        crate::crash::point("small: written and finished");
         if !self.reads_far() {
             self.tally.moved(len);
         }
@@ -187,6 +194,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         };
         let fate = self.place(placing, item.expect, there?).await?;
         if fate == Fate::Done {
+            crate::crash::point("small: placed");
             self.tally.placed(item.path, len, self.options.sampling.level());
         }
         Ok(fate)

@@ -135,12 +135,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                 let staged_path = self.staging.fresh(item.path);
                 let noted = self.note_beside(item.path, &staged_path, &stat).await?;
                 let staged = self.let_in(&staged_path, || self.target.stage(&staged_path)).await?;
+                crate::crash::point("large: staged");
                 (staged, staged_path, Progress::new(None, noted))
             }
         };
         let kept = progress.kept.map_or(0, |(pieces, _)| pieces * PIECE_BYTES);
         self.tally.begins(item.path, kept);
         if kept > 0 {
+            crate::crash::point("large: taken up again");
             self.note_resumed(item.path, kept);
         }
         let staged = Hands::new(staged);
@@ -245,6 +247,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let message = format!("what was staged earlier is not used: {why}; started again");
         self.tally.recovered(Problem::new(row.path.clone(), "resume", "restarted", message));
         self.record.end_transfer(row.id).await?;
+        crate::crash::point("large: kept one given up");
         self.discard(&row.staged).await;
         Ok(())
     }
@@ -267,10 +270,12 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn run(&mut self, item: &Carry<'_>, progress: &mut Progress) -> Result<Fate> {
         self.recall(progress).await?;
         self.pieces(progress).await?;
+        crate::crash::point("large: all pieces there");
         let Some(hash) = progress.tree.clone().finish() else {
             return Err(Error::new(ErrorKind::Internal, "hash", self.path).detail("pieces are missing"));
         };
         self.read_again(hash).await?;
+        crate::crash::point("large: read again");
         let now = self.source.first().stat().await?;
         if same_content(&now, &self.stat) != Sameness::Same {
             return Err(busy(self.path));
@@ -296,6 +301,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
                 return Err(super::stopped());
             }
         }
+        crate::crash::point("large: kept prefix recalled");
         if progress.tree.prefix() == prefix { Ok(()) } else { Err(not_the_prefix(self.path)) }
     }
 
@@ -438,6 +444,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             })
             .await;
             written?;
+            crate::crash::point("large: piece written");
             if !engine.reads_far() {
                 engine.tally.moved(len);
             }
@@ -495,6 +502,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let others = self.staged.let_go(); // everything written through them was answered
         try_join_all(others.iter().map(|hand| hand.close())).await?; // a late CLOSE may move the mtime
         let finished = self.staged.first().finish(self.stat.size, &meta, engine.options.durable).await?;
+        crate::crash::point("large: finished");
         let there = engine.look_behind_gate(self.path).await?; // right before the rename, not before a long fsync
         let placing = Placing {
             path: self.path.clone(),
@@ -522,10 +530,15 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let record = &self.engine.record;
         let id = match progress.id {
             Some(id) => id,
-            None => record.begin_transfer(self.path, &self.staged_path, &self.stat).await?,
+            None => {
+                let id = record.begin_transfer(self.path, &self.staged_path, &self.stat).await?;
+                crate::crash::point("large: begun in the journal");
+                id
+            }
         };
         progress.id = Some(id);
         record.progress(id, offset, prefix).await?;
+        crate::crash::point("large: progress noted");
         progress.journaled = pieces;
         self.engine.tally.advanced(self.path, offset);
         progress.journaled_at = Instant::now();
@@ -546,6 +559,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         if let Some(id) = progress.id {
             self.engine.record.end_transfer(id).await?;
         }
+        crate::crash::point("large: row ended");
         self.engine.after_attempt(&self.staged_path, result).await;
         if let Err(error) = result
             && error.kind() == ErrorKind::Stale

@@ -166,6 +166,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         check: Check,
     ) -> Result<Self> {
         let Parts { source, target, record, tally, random, clock } = parts;
+        crate::crash::point("staging: prepared");
         let unfinished = settle::settle(target.as_ref(), &staging, &record).await?;
         let unsynced = if options.durable { record.unsynced_folders().await? } else { Vec::new() };
         let most = source.traits().open_files.min(target.traits().open_files).clamp(1, MOST_ACTIONS);
@@ -373,7 +374,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         for synced in in_batches(folders.iter().map(|folder| self.sync_folder(folder)), 64).await {
             synced?;
         }
-        self.record.synced().await
+        crate::crash::point("sync: folders synced");
+        self.record.synced().await?;
+        crate::crash::point("sync: recorded");
+        Ok(())
     }
 
     /// What cannot be made durable is as good as it gets: the next round could not do better.

@@ -122,6 +122,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let staged = self.staging.fresh(path);
         let noted = self.note_beside(path, &staged, source).await?;
         self.staged(&staged, || self.target.make_link(&staged, &link.target)).await?;
+        crate::crash::point("link: made");
         let result = self.place_link(link, expect, &staged, there).await;
         self.after_attempt(&staged, &result).await;
         self.forget_beside(noted, &result).await?;
@@ -183,9 +184,11 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             }
             Err(error) => return Err(error),
         }
+        crate::crash::point("folder: made");
         self.touch(path);
         let target = Stat { kind: Kind::Dir, size: 0, ctime: None, inode: None, ..*source };
         self.record.made(path, *source, target).await?;
+        crate::crash::point("folder: recorded");
         if let Some(opener) = opener.take() {
             self.gates.open(opener);
         }
@@ -280,6 +283,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return Ok(Fate::Stale(there));
         }
         let target = self.target.set_meta(path, source.kind, &Meta::from(source)).await?;
+        crate::crash::point("metadata: set");
         let racy = self.is_racy_source(source, turn.looked);
         self.record.content(path, *source, target, turn.content(), racy).await?;
         Ok(Fate::Done)

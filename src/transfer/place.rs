@@ -53,8 +53,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.pass_gate(&placing.path).await?;
         if there.is_some() {
             self.make_way(&placing.path, expect).await?;
+            crate::crash::point("place: way made");
         }
         self.record.intend(&placing).await?;
+        crate::crash::point("place: intended");
         let place = || self.target.place(&placing.staged, &placing.path, &placing.finished);
         let placed = match self.let_in(&placing.path, place).await {
             Ok(stat) => stat,
@@ -67,8 +69,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                 };
             }
         };
+        crate::crash::point("place: renamed");
         self.touch(&placing.path);
         self.record.placed(placing, placed).await?;
+        crate::crash::point("place: recorded");
         Ok(Fate::Done)
     }
 

@@ -36,6 +36,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let (files, folders): (Vec<&Removal>, Vec<&Removal>) = removals.iter().partition(|r| r.is_delete());
         if !files.is_empty() {
             shared.record.begin_deletes(shared.clock.as_ref()).await?;
+            crate::crash::point("delete: counted");
         }
         in_batches(files.into_iter().map(|removal| shared.remove(removal)), WIDTH).await;
         for folder in folders {
@@ -95,7 +96,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             self.touch(&removal.path); // an attempt that was cut may have removed it
         }
         let counts = removed == Removed::Gone && removal.is_delete();
+        crate::crash::point("delete: done");
         self.record.removed(&removal.path, counts).await?;
+        crate::crash::point("delete: recorded");
         match removed {
             Removed::Gone if removal.is_delete() => {
                 tracing::info!("deleted {}", removal.path);
@@ -132,6 +135,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         {
             return Ok(Removed::NotOurs);
         }
+        crate::crash::point("delete: proved");
         if there.kind == Kind::Dir {
             return self.remove_folder(&removal.path).await;
         }
@@ -145,6 +149,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.record.begin_changes().await?;
         match self.let_in(path, || self.target.remove_dir(path)).await {
             Ok(()) => {
+                crate::crash::point("delete: folder removed");
                 self.touch(path);
                 Ok(Removed::Gone)
             }
@@ -200,7 +205,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             return Ok(());
         }
         match self.target.set_meta(&folder.path, Kind::Dir, &Meta::from(&folder.source)).await {
-            Ok(target) => self.record.folder(&folder.path, folder.source, target, false).await,
+            Ok(target) => {
+                crate::crash::point("folder: metadata set");
+                self.record.folder(&folder.path, folder.source, target, false).await
+            }
             // Gone or replaced meanwhile, or never made: that was reported where it was met.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Stale) => Ok(()),
             Err(error) => Err(error),

@@ -23,6 +23,7 @@ pub(super) async fn settle<T: Tree>(
     record: &Record,
 ) -> Result<HashMap<RelPath, TransferRow>> {
     fence_trash(target, record).await?;
+    crate::crash::point("trash: fenced");
     let rows = record.transfers().await?;
     let fenced = fence(target, staging, &rows, record).await?;
     let intents = record.intents().await?.into_iter();
@@ -51,10 +52,13 @@ async fn settle_intent<T: Tree>(target: &T, record: &Record, fenced: &Fenced, in
         Err(error) if error.kind().ends_round() => return Err(error),
         Err(_) => None,
     };
-    match there.filter(|there| is_what_was_staged(there, &intent.finished)) {
+    crate::crash::point("intent: looked at");
+    let settled = match there.filter(|there| is_what_was_staged(there, &intent.finished)) {
         Some(there) => record.came_true(intent, there).await,
         None => record.drop_intent(&intent.path).await,
-    }
+    };
+    crate::crash::point("intent: settled");
+    settled
 }
 
 /// A rename changes the ctime and nothing else.

@@ -144,9 +144,12 @@ async fn fence_path<T: Tree>(
     for row in rows {
         let fresh = staging.fresh_like(&row.staged, &row.path);
         let id = record.fork_transfer(row.id, &fresh).await?;
+        crate::crash::point("fence: new name noted");
         match target.move_aside(&row.staged, &fresh).await {
             Ok(()) => {
+                crate::crash::point("fence: moved");
                 record.end_transfer(row.id).await?;
+                crate::crash::point("fence: old name forgotten");
                 fenced.kept.insert(row.staged.clone(), TransferRow { id, staged: fresh, ..row.clone() });
             }
             Err(error) if error.kind().ends_round() => return Err(error),
@@ -205,7 +208,10 @@ async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &mut Fenced) -> R
     });
     for (path, result) in in_batches(swept, WIDTH).await {
         match result {
-            Ok(()) => drop(fenced.removed.insert(path)),
+            Ok(()) => {
+                crate::crash::point("fence: swept");
+                fenced.removed.insert(path);
+            }
             Err(error) if error.kind() == Kind::NotFound => {} // a late rename took it at this moment
             Err(error) if error.kind().ends_round() => return Err(error),
             Err(error) => {

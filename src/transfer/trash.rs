@@ -80,8 +80,12 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.record.begin_changes().await?;
         self.make_trash_for(&place).await?;
         self.record.trashed(round, path, why, old.size, self.clock.as_ref()).await?;
+        crate::crash::point("trash: noted");
         match self.let_in(path, || self.target.move_aside(path, &place)).await {
-            Ok(()) => Ok(place),
+            Ok(()) => {
+                crate::crash::point("trash: moved");
+                Ok(place)
+            }
             Err(error) => {
                 // What stands there already has that record.
                 if !error.kind().loses_connection() && error.kind() != ErrorKind::Exists {
@@ -108,7 +112,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let Some(bin) = self.bin().await? else { return Ok(false) };
         let place = bin.join_path(&own::nameless(&Token::draw(self.random.as_ref())));
         match self.let_in(path, || self.target.move_aside(path, &place)).await {
-            Ok(()) => {}
+            Ok(()) => crate::crash::point("bin: moved"),
             Err(error) if error.kind().ends_round() || error.kind() == ErrorKind::NotFound => {
                 return Err(error);
             }
@@ -117,7 +121,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         match self.target.remove_file(&place).await {
             Err(error) if error.kind().ends_round() => return Err(error),
             Err(error) => tracing::info!("leaving it to the next sweep: {error}"),
-            Ok(()) => {}
+            Ok(()) => crate::crash::point("bin: removed"),
         }
         Ok(true)
     }
@@ -129,7 +133,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             }
             let folder = self.staging.fresh_inside();
             match self.target.make_dir(&folder, 0o700).await {
-                Ok(()) => Ok(Some(folder)),
+                Ok(()) => {
+                    crate::crash::point("bin: made");
+                    Ok(Some(folder))
+                }
                 Err(error) if error.kind().ends_round() => Err(error),
                 Err(_) => Ok(None),
             }
@@ -153,6 +160,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Err(error) if error.kind() == ErrorKind::Exists => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
+                crate::crash::point("trash: folder made");
                 self.touch(folder);
                 Ok(())
             }
@@ -202,5 +210,6 @@ async fn close<T: Tree>(target: &T, record: &Record, round: &str) -> Result<()> 
             false
         }
     };
+    crate::crash::point("trash: fence moved");
     if is_there { record.trash_renamed(round, &now).await } else { Ok(()) }
 }

@@ -339,8 +339,8 @@ fn what_is_pure_stays_pure() {
 /// From the words at the bottom to the commands on top. A module uses its own layer and those before it.
 const LAYERS: [&[&str]; 11] = [
     &[
-        "path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "error", "monitor",
-        "outcome", "settle",
+        "path", "entry", "hash", "id", "units", "filter", "clock", "calendar", "backoff", "crash", "error",
+        "monitor", "outcome", "settle",
     ],
     &["config", "secret", "sshconfig", "timetable", "schedule", "alarm"],
     &["tree"],
@@ -484,4 +484,15 @@ fn readme_points_at_files_and_tests_that_there_are() {
         let function = format!("fn {test}");
         assert!(code.iter().any(|file| file.text.contains(&function)), "README names the test {test}");
     }
+}
+
+#[test]
+fn every_crash_point_stands_in_one_place_and_every_place_has_its_name() {
+    let files = sources();
+    let places = files.iter().flat_map(|file| file.text.split("crash::point(\"").skip(1));
+    let mut used: Vec<&str> = places.map(|rest| rest.split('"').next().unwrap()).collect();
+    let mut names = highwater::crash::POINTS.to_vec();
+    used.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(used, names);
 }
