@@ -64,7 +64,7 @@ impl<'a> Bench<'a> {
         }
         let (memory, disk) = (folder_in(&args.memory)?, folder_in(&args.disk)?);
         let user = User::ordinary()?;
-        let sshd = Sshd::start(memory.path())?;
+        let sshd = Sshd::start(memory.path(), &Default::default())?;
         let access = Access::create(memory.path(), &user.name, sshd.client_key(), sshd.host_key()?)?;
         access.know(sshd.address().port())?;
         let highwater = highwater(args)?;

@@ -35,10 +35,15 @@ impl User {
     pub fn ordinary() -> Result<Self> {
         let name = match rustix::process::geteuid().is_root() {
             true => made()?,
-            false => output("id", &["-un"])?,
+            false => Self::current()?,
         };
         let number = |flag| output("id", &[flag, &name])?.parse().doing("read id's answer");
         Ok(Self { uid: number("-u")?, gid: number("-g")?, name })
+    }
+
+    /// The name of whoever runs this.
+    pub fn current() -> Result<String> {
+        output("id", &["-un"])
     }
 
     /// Gives a file or folder to this user.
@@ -72,9 +77,18 @@ pub struct Sshd {
     listener: Child,
 }
 
+/// What a server does otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings<'a> {
+    /// More lines for sshd_config.
+    pub config: &'a str,
+    /// Lines of a shell before `sftp-server` is run.
+    pub before_sftp: &'a str,
+}
+
 impl Sshd {
     /// Makes keys and configuration in `folder`, starts the server and waits until it listens.
-    pub fn start(folder: &Path) -> Result<Self> {
+    pub fn start(folder: &Path, settings: &Settings<'_>) -> Result<Self> {
         if rustix::process::geteuid().is_root() {
             // Where the server locks its unprivileged half in; made by the service unit otherwise.
             fs::create_dir_all("/run/sshd").doing("make /run/sshd")?;
@@ -88,7 +102,8 @@ impl Sshd {
         fs::set_permissions(&keys, Permissions::from_mode(0o644)).doing("authorize the key")?;
         let port = free_port().doing("find a free port")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        fs::write(folder.join("sshd_config"), config(folder, address)?).doing("write sshd_config")?;
+        fs::write(folder.join("sshd_config"), config(folder, address, settings)?)
+            .doing("write sshd_config")?;
         let mut sshd = Self { folder: folder.into(), address, listener: spawn(folder)? };
         sshd.wait_until_it_listens()?;
         Ok(sshd)
@@ -105,6 +120,16 @@ impl Sshd {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// The process that listens. Its sessions are below it.
+    pub fn id(&self) -> u32 {
+        self.listener.id()
+    }
+
+    /// What it has said so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.join("sshd.log")).unwrap_or_default()).into_owned()
     }
 
     /// Where it listens.
@@ -163,15 +188,27 @@ fn spawn(folder: &Path) -> Result<Child> {
 
 /// The defaults, but for MaxStartups: some peers open more than ten connections at once, and must not be
 /// slowed down by those that the default drops at random.
-fn config(folder: &Path, address: SocketAddr) -> Result<String> {
+fn config(folder: &Path, address: SocketAddr, settings: &Settings<'_>) -> Result<String> {
     let program = SFTP_SERVERS.into_iter().find(|path| Path::new(path).exists());
     let program = program.ok_or("sftp-server is not installed: apt-get install openssh-sftp-server")?;
-    let folder = folder.display();
+    let sftp = match settings.before_sftp {
+        "" => program.to_owned(),
+        before => wrapped(folder, before, program)?,
+    };
+    let (folder, more) = (folder.display(), settings.config);
     Ok(format!(
         "ListenAddress {address}\nHostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized_keys\n\
-         Subsystem sftp {program}\nPidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\nMaxStartups 100\n"
+         Subsystem sftp {sftp}\nPidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\nMaxStartups 100\n{more}\n"
     ))
+}
+
+/// A script that runs `sftp-server` after some lines of a shell.
+fn wrapped(folder: &Path, before: &str, program: &str) -> Result<String> {
+    let script = folder.join("sftp-server");
+    fs::write(&script, format!("#!/bin/sh\n{before}\nexec {program}\n")).doing("write a script")?;
+    fs::set_permissions(&script, Permissions::from_mode(0o755)).doing("write a script")?;
+    Ok(utf8(&script)?.into())
 }
 
 fn free_port() -> std::io::Result<u16> {

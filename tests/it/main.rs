@@ -28,5 +28,6 @@ mod ssh_config;
 mod support;
 mod telling;
 mod tidy;
+mod torture;
 mod trash;
 mod unattended;

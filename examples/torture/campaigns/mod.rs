@@ -1,0 +1,31 @@
+//! One file per campaign.
+
+mod crashes;
+mod cuts;
+mod disks;
+mod journals;
+mod kills;
+mod listings;
+mod rekeys;
+mod server_kills;
+
+use crate::campaign::Campaign;
+
+/// All of them.
+pub fn all() -> Vec<Campaign> {
+    vec![
+        cuts::CAMPAIGN,
+        kills::CAMPAIGN,
+        crashes::CAMPAIGN,
+        server_kills::CAMPAIGN,
+        disks::CAMPAIGN,
+        journals::CAMPAIGN,
+        listings::CAMPAIGN,
+        rekeys::CAMPAIGN,
+    ]
+}
+
+/// Half of the cases each.
+fn either_way(random: &mut crate::random::Random) -> crate::program::Way {
+    if random.chance(50) { crate::program::Way::Push } else { crate::program::Way::Pull }
+}
