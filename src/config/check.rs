@@ -55,7 +55,7 @@ pub(super) fn each_alone(roots: &[Node], mistakes: &mut Mistakes) {
 
 /// Checks what the files say together.
 pub(super) fn together(roots: &[Node], env: &Env, mistakes: &mut Mistakes) -> Checked {
-    let mut check = Check { env, mistakes, notes: Vec::new() };
+    let mut check = Check { env, mistakes, notes: Vec::new(), hidden: Vec::new() };
     check.once("defaults", roots);
     let defaults = roots.iter().find_map(|root| root.get("defaults"));
     let servers = check.named("servers", roots, |_, own| layers::server(own));
@@ -76,6 +76,8 @@ pub(super) fn together(roots: &[Node], env: &Env, mistakes: &mut Mistakes) -> Ch
     let found: Vec<(Job, &Key, &Node)> = found.collect();
     check.overlaps(&found);
     config.jobs = found.into_iter().map(|(job, _, _)| job).collect();
+    config.jobs.iter_mut().for_each(|job| job.hooks.hidden.clone_from(&check.hidden));
+    config.notify.iter_mut().for_each(|target| target.hidden.clone_from(&check.hidden));
     let mut from_defaults = HashSet::new();
     defaults.iter().for_each(|node| collect_places(node, &mut from_defaults));
     let notes = check.notes;
@@ -128,6 +130,8 @@ struct Check<'a> {
     env: &'a Env,
     mistakes: &'a mut Mistakes,
     notes: Vec<Note>,
+    /// Environment variables that hold secrets.
+    hidden: Vec<String>,
 }
 
 impl Check<'_> {
@@ -224,7 +228,10 @@ impl Check<'_> {
     fn secret<T>(&mut self, spot: &Spot<T>, text: &str) -> Option<Secret> {
         let words = |text: &str| text.split_whitespace().map(Into::into).collect();
         match text.split_once(':') {
-            Some(("env", name)) => Some(Secret::Env(name.into())),
+            Some(("env", name)) => {
+                self.hidden.push(name.into());
+                Some(Secret::Env(name.into()))
+            }
             Some(("credential", name)) => Some(Secret::Credential(name.into())),
             Some(("cmd", command)) => Some(Secret::Command(words(command))),
             Some(("file", path)) => self.secret_file(spot, path),
@@ -391,6 +398,7 @@ impl Check<'_> {
             after_success: commands(raw.after_success),
             after_failure: commands(raw.after_failure),
             timeout: value(raw.timeout).unwrap_or_default(),
+            hidden: Vec::new(), // once all secrets are known
         }
     }
 

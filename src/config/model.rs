@@ -348,6 +348,8 @@ pub struct Hooks {
     pub after_failure: Vec<Vec<String>>,
     /// How long each may take. Not zero where there are any.
     pub timeout: Duration,
+    /// Environment variables that hold secrets of the configuration: these are not handed on.
+    pub hidden: Vec<String>,
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub struct Target {
     pub repeat: Option<Duration>,
     /// How long one try may take. Not zero.
     pub timeout: Duration,
+    /// Environment variables that hold secrets of the configuration: a program is not handed these.
+    pub hidden: Vec<String>,
 }
 
 impl Target {
@@ -230,6 +232,7 @@ mod tests {
             on: on.into(),
             repeat: None,
             timeout: Duration::from_secs(30),
+            hidden: Vec::new(),
         };
         let check = |target: Target, expected: &str| {
             let wanted = Event::ALL.into_iter().filter(|event| target.wants(*event));

@@ -29,6 +29,7 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A password or passphrase. Shown as "…", wiped when dropped.
+/// What the SSH library is handed to send is a copy of its own, which it does not wipe.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Revealed(Zeroizing<String>);
 

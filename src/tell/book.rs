@@ -164,8 +164,14 @@ mod tests {
 
     fn book(way: Way, on: &[Event], remembered: Option<&str>) -> Book {
         let repeat = Some(Duration::from_secs(24 * 3_600));
-        let target =
-            Target { name: "x".into(), way, on: on.into(), repeat, timeout: Duration::from_secs(30) };
+        let target = Target {
+            name: "x".into(),
+            way,
+            on: on.into(),
+            repeat,
+            timeout: Duration::from_secs(30),
+            hidden: Vec::new(),
+        };
         let standing = remembered.map(read).and_then(|mut known| known.remove(&("test".into(), "x".into())));
         let no_success_for = target.wants(Event::Late).then_some(Duration::from_secs(26 * 3_600));
         let alarm = Alarm { no_success_for, repeat };

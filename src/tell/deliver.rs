@@ -67,7 +67,7 @@ async fn once(target: &Target, smtp: Option<&Smtp>, notice: &Notice) -> Result<(
     let limit = target.timeout;
     let work = async {
         match &target.way {
-            Way::Command(words) => command(words, notice, limit).await,
+            Way::Command(words) => command(words, &target.hidden, notice, limit).await,
             Way::Webhook { url, headers } => webhook(url, headers, notice, limit).await,
             Way::Email(to) => email(to, smtp, notice, limit).await,
             Way::Healthchecks(url) => ping(url, notice, limit).await,
@@ -84,10 +84,10 @@ async fn once(target: &Target, smtp: Option<&Smtp>, notice: &Notice) -> Result<(
 /// What a way may need at its end, after its time is over.
 const LAST_STEPS: Duration = Duration::from_secs(4);
 
-async fn command(words: &[String], notice: &Notice, limit: Duration) -> Result<()> {
+async fn command(words: &[String], hidden: &[String], notice: &Notice, limit: Duration) -> Result<()> {
     let input = document(notice)?;
     let variables = render::variables(notice);
-    Program { operation: "tell by", words, variables, input, timeout: limit }.run().await
+    Program { operation: "tell by", words, variables, hidden, input, timeout: limit }.run().await
 }
 
 async fn webhook(url: &Link, headers: &[(String, Secret)], notice: &Notice, limit: Duration) -> Result<()> {

@@ -71,5 +71,6 @@ async fn run(operation: &str, words: &[String], hooks: &Hooks, facts: &Notice) -
     let document = serde_json::to_vec(&render::document(facts));
     let input = document.map_err(|e| Error::new(Kind::Internal, "make the JSON document", "").because(e))?;
     let variables = render::variables(facts);
-    Program { operation, words, variables, input, timeout: hooks.timeout }.run().await
+    let (hidden, timeout) = (&hooks.hidden[..], hooks.timeout);
+    Program { operation, words, variables, hidden, input, timeout }.run().await
 }

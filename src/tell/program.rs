@@ -36,6 +36,8 @@ pub(super) struct Program<'a> {
     pub words: &'a [String],
     /// Environment variables besides those that we have ourselves.
     pub variables: Vec<(&'static str, String)>,
+    /// Environment variables of ours that it is not to have.
+    pub hidden: &'a [String],
     /// What it may read on its standard input.
     pub input: Vec<u8>,
     /// How long it may take.
@@ -83,6 +85,9 @@ impl Program<'_> {
         let (said, output) = io::pipe()?;
         let mut command = Command::new(program);
         command.args(arguments).process_group(0).kill_on_drop(true);
+        for name in self.hidden {
+            command.env_remove(name);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         Ok((command.spawn()?, pipe::Receiver::from_owned_fd(said.into())?))
@@ -165,6 +170,7 @@ mod tests {
             operation: "run the hook",
             words: &words,
             variables: vec![("HIGHWATER_JOB", "nightly".into())],
+            hidden: &[],
             input: b"{\"a\":1}\n".to_vec(),
             timeout,
         };
@@ -197,6 +203,7 @@ mod tests {
             operation: "tell",
             words,
             variables: Vec::new(),
+            hidden: &[],
             input: Vec::new(),
             timeout: LONG,
         };

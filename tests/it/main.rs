@@ -23,6 +23,7 @@ mod refusals;
 mod remote_tree;
 mod resume;
 mod run;
+mod secrets;
 mod server;
 mod ssh_config;
 mod support;

@@ -162,7 +162,7 @@ const TRIES: Tries = Tries {
 };
 
 fn target(way: Way) -> Target {
-    Target { name: "x".into(), way, on: Vec::new(), repeat: None, timeout: DEADLINE }
+    Target { name: "x".into(), way, on: Vec::new(), repeat: None, timeout: DEADLINE, hidden: Vec::new() }
 }
 
 fn webhook(web: &Web, path: &str) -> Target {
@@ -398,6 +398,7 @@ async fn hooks_run_in_order_with_the_facts_and_the_first_that_fails_stops_those_
         after_success: vec![say("s")],
         after_failure: vec![sh("exit 1"), say("f")],
         timeout: DEADLINE,
+        hidden: Vec::new(),
     };
     let error = hooks::before(&hooks_, &Notice::start("nightly", at(0))).await.unwrap_err();
     let expected =

@@ -75,6 +75,7 @@ impl Check<'_> {
             on: many(raw.on),
             repeat: value(raw.repeat).filter(|d| !d.is_zero()),
             timeout: value(raw.timeout)?,
+            hidden: Vec::new(), // once all secrets are known
         })
     }
 
