@@ -86,12 +86,17 @@ pub(super) fn refused(endpoint: &Endpoint, refusal: &Refusal, notes: &Mutex<Note
     // A server that hangs up after refusals has had enough of them; one that is just gone may come back.
     let given_up = refusal.lost.is_some() && !farewell;
     let kind = if given_up { Kind::Unreachable } else { Kind::Login };
-    Error::new(kind, "log in to", endpoint).detail(parts.join("; ")).hint(login_hint(refusal, given_up))
+    let hint = if given_up { "Try later." } else { login_hint(refusal, farewell) };
+    Error::new(kind, "log in to", endpoint).detail(parts.join("; ")).hint(hint)
 }
 
-fn login_hint(refusal: &Refusal, given_up: bool) -> &'static str {
-    if given_up {
-        "Try later."
+/// `had_enough`: the server hung up with a word after what it refused.
+fn login_hint(refusal: &Refusal, had_enough: bool) -> &'static str {
+    let tried = |part: &str| refusal.tried.iter().any(|tried| tried.contains(part));
+    if had_enough && tried("key ") {
+        "The server counts refused keys: name the right one first (-i KEY, or auth: {key: …} in the config)."
+    } else if tried("(it asked: ") {
+        "Log in from a terminal, or say where a one-time code is to be had: auth: {code: …} in the config."
     } else if refusal.tried.is_empty() {
         "Name a key (-i KEY, or auth: {key: …} in the config), load one into ssh-agent, or say where the password is."
     } else if refusal.tried.iter().any(|t| t.contains("key ") && t.ends_with(": refused")) {

@@ -70,6 +70,18 @@ fn the_configuration_of_the_design_means_what_it_says() {
 }
 
 #[test]
+fn all_ways_to_log_in_are_read() {
+    let text = "version: 1\nservers:\n  s: {host: h, legacy: yes, auth: {key: /k, certificate: [~/c.pub, /d.pub], \
+                code: 'cmd:oathtool --totp', password: 'credential:pw'}}\n  t: {host: h}\n";
+    let config = load_text(text).unwrap().config;
+    let server = config.server("s").unwrap();
+    assert_eq!(server.auth.certificates, ["/home/ana/c.pub", "/d.pub"].map(std::path::PathBuf::from));
+    assert_eq!(server.auth.code, Some(Secret::Command(vec!["oathtool".into(), "--totp".into()])));
+    assert_eq!(server.auth.password, Some(Secret::Credential("pw".into())));
+    assert_eq!((server.legacy, config.server("t").unwrap().legacy), (true, false));
+}
+
+#[test]
 fn what_is_not_said_has_the_defaults_of_the_design() {
     let loaded = load_text(&job("")).unwrap();
     let job = loaded.config.job("j").unwrap();

@@ -277,7 +277,7 @@ async fn a_server_that_has_had_enough_is_quoted() {
         generate_key(&sshd.file(name), "ed25519", "");
         login.keys.push(KeyFile::new(sshd.file(name)));
     }
-    let parts = ["one: no answer", "the server says: Too many authentication failures"];
+    let parts = ["one: no answer", "the server says: Too many authentication failures", "name the right one"];
     assert_error(log_in(&sshd, &login).await, Kind::Login, &parts);
 }
 

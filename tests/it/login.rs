@@ -34,7 +34,8 @@ async fn log_in(sshd: &Sshd, login: &Login) -> Result<Connection> {
 fn assert_refused(outcome: Result<Connection>, part: &str) {
     let error = outcome.expect_err("must be refused");
     assert_eq!(error.kind(), Kind::Login, "{error}");
-    assert!(error.to_string().contains(part), "{part:?} in {error}");
+    let text = format!("{error} ({})", error.hint_text().unwrap_or("no hint"));
+    assert!(text.contains(part), "{part:?} in {text}");
 }
 
 /// An authority that signs the keys of users.
@@ -238,6 +239,7 @@ async fn several_rounds_and_several_questions_are_answered() {
         assert_eq!(examine(rounds, &login).await.unwrap().server().login, "keyboard-interactive");
     }
     assert_refused(examine(unknown, &login).await, "keyboard-interactive: refused (it asked: Colour:)");
+    assert_refused(examine(together, &Login { code: None, ..login.clone() }).await, "auth: {code: …}");
     let person = Arc::new(Person { answers: Mutex::new(["blue"].into()), ..Person::default() });
     let prompt: Arc<dyn Prompt> = person.clone();
     examine(unknown, &Login { prompt: Some(prompt), ..login }).await.unwrap();
