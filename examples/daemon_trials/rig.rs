@@ -119,7 +119,7 @@ impl Rig {
     /// Starts the daemon and waits until it says so.
     pub fn daemon(&self) -> Result<Daemon> {
         let daemon = self.launch()?;
-        wait_until("start the daemon", || Ok(self.file("state/control.sock").exists()))?;
+        wait_until("start the daemon", || Ok(self.status().is_ok_and(|job| job["daemon"].is_object())))?;
         Ok(daemon)
     }
 
