@@ -319,14 +319,14 @@ mod tests {
             let (mut arrived, mut buffer) = (0, vec![0; 1 << 16]);
             loop {
                 match server.read(&mut buffer) {
-                    Ok(0) => return (arrived, true),
+                    Ok(0) => return (server, arrived, true),
                     Ok(length) => arrived += length,
-                    Err(_) => return (arrived, false),
+                    Err(_) => return (server, arrived, false),
                 }
             }
         });
         let _ = here.write_all(&vec![7; bytes]); // fails where it is cut before
-        let (arrived, in_order) = receiving.join().unwrap();
+        let (_open, arrived, in_order) = receiving.join().unwrap(); // its end would be seen here
         here.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let ends_here = matches!(here.read(&mut [0]), Ok(0));
         assert_eq!(relay.struck().0, 1);

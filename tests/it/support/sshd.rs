@@ -1,7 +1,7 @@
 //! A real OpenSSH server for one test: own host keys, own configuration, own log, on a free loopback port.
 
 use std::fs::{self, File, Permissions};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -220,6 +220,9 @@ impl Sshd {
         if let Some(mut listener) = self.listener.take() {
             listener.kill().expect("the server can be killed");
             listener.wait().expect("the server can be waited for");
+            // A child that it forked just now has the port for a moment longer.
+            let port = self.port;
+            self.wait_until("let go of its port", |_| TcpStream::connect(("127.0.0.1", port)).is_err());
         }
     }
 
