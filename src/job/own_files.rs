@@ -1,7 +1,7 @@
 //! The two small files of ours at a target: which root this is, and how often this agent changed it.
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::future::{join, join3};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Random;
@@ -36,7 +36,8 @@ pub(super) async fn read_root_id<T: Tree>(tree: &T) -> Result<Option<Token>> {
     })
 }
 
-/// Gives a new root its id, unless somebody gave it one at the same time. Returns the one it has.
+/// Gives a new root its id, unless somebody gave it one at the same time. Returns the one it has. The staging
+/// folder must be there.
 pub(super) async fn write_root_id<T: Tree>(tree: &T, id: &Token, writer: &Writer<'_>) -> Result<Token> {
     let file = RootFile { version: 1, id: id.to_string() };
     let (staged, _) = writer.stage_json(tree, &own::root_file(), &file).await?;
@@ -62,13 +63,21 @@ pub(super) async fn read_generation<T: Tree>(tree: &T, agent: &Token) -> Result<
     Ok(file.map(|file| file.generation))
 }
 
-/// Writes this agent's generation.
-pub(super) async fn write_generation<T: Tree>(tree: &T, generation: i64, writer: &Writer<'_>) -> Result<()> {
+/// Writes this agent's generation; `is_first`: there was none.
+pub(super) async fn write_generation<T: Tree>(
+    tree: &T,
+    generation: i64,
+    is_first: bool,
+    writer: &Writer<'_>,
+) -> Result<()> {
     let file = AgentFile { version: 1, generation };
     let path = own::agent_file(writer.agent);
-    let (staged, finished) = writer.stage_json(tree, &path, &file).await?;
-    crate::crash::point("generation: staged");
     let folders = [own::folder(), own::agents()];
+    let make = async { if is_first { own::make_folders(tree, &folders).await } else { Ok(false) } };
+    let (made, staged) = join(make, writer.stage_json(tree, &path, &file)).await;
+    made?;
+    let (staged, finished) = staged?;
+    crate::crash::point("generation: staged");
     with_folders(tree, &folders, || tree.place(&staged, &path, &finished)).await.map(drop)
 }
 
@@ -117,14 +126,21 @@ impl Writer<'_> {
     ) -> Result<(RelPath, Stat)> {
         let text =
             serde_json::to_vec(file).map_err(|e| Error::new(Kind::Internal, "write", path).because(e))?;
-        let folders = [own::folder(), own::stages(), own::stage(self.agent)];
+        let (size, text) = (text.len() as u64, Bytes::from(text));
+        let folders = own::staging_folders(self.agent);
         let staged_path = own::staged(self.agent, &Token::draw(self.random));
         let staged = with_folders(tree, &folders, || tree.stage(&staged_path)).await?;
-        let size = text.len() as u64;
         let meta = Meta { mode: 0o644, mtime: self.now };
-        let (written, finished) =
-            join(staged.write_at(0, Bytes::from(text)), staged.finish(size, &meta, self.durable)).await;
+        let (written, back, finished) = join3(
+            staged.write_at(0, text.clone()),
+            staged.read_at(0, size),
+            staged.finish(size, &meta, self.durable),
+        )
+        .await;
         written?;
+        if back? != text {
+            return Err(Error::new(Kind::Corrupt, "write", path).detail("it came back with other bytes"));
+        }
         Ok((staged_path, finished?))
     }
 }
@@ -143,6 +159,7 @@ mod tests {
         let random = SeededRandom::new(agent.len() as u64);
         let agent = token(agent);
         let writer = Writer { agent: &agent, random: &random, now: Time::from_secs(100), durable: true };
+        own::make_folders(tree, &own::staging_folders(&agent)).await.unwrap();
         write_root_id(tree, &token(id), &writer).await.unwrap()
     }
 

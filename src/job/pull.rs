@@ -14,7 +14,7 @@ use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::{Ending, Planner};
 use crate::scan::{Join, walk};
-use crate::transfer::{Engine, stopped};
+use crate::transfer::{Engine, staging, stopped};
 use crate::tree::Tree;
 
 pub(super) async fn attempt<D: Dial>(round: &Round<D>) -> Result<Attempt> {
@@ -23,7 +23,9 @@ pub(super) async fn attempt<D: Dial>(round: &Round<D>) -> Result<Attempt> {
     let Some(near) = near else { return Err(round.near_is_lost()) };
     let marked = round.look_at_mark(near.as_ref(), true).await?;
     let rules = round.rules(marked.in_doubt);
-    let mut engine = Engine::prepare(round.parts(far.clone(), near.clone()), round.options(rules)).await?;
+    let looked = staging::look(near.as_ref(), &round.agent).await;
+    let parts = round.parts(far.clone(), near.clone());
+    let mut engine = Engine::prepare(parts, round.options(rules), looked).await?;
     let result = run(round, &far, &near, &mut engine, &marked).await;
     if result.is_err() {
         engine.wind_up().await;
@@ -68,7 +70,7 @@ async fn end<D: Dial>(
     }
     engine.drain().await?;
     let mark = engine.has_changed() || !ending.removals.is_empty() || marked.in_doubt;
-    let raised = round.raise_generation(near.as_ref(), marked.generation, mark);
+    let raised = round.mark(near.as_ref(), marked.generation, mark);
     let (closing, raised) = join(round.close(engine, ending), raised).await;
     let closing = closing?;
     raised?;

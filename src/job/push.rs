@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{join, join3};
+use futures_util::future::{join, join3, join4};
 
 use super::own_files::{Writer, read_generation, read_root_id, write_generation, write_root_id};
 use super::scope::PlacePages;
 use super::{Attempt, Dial, Preview, Round, base, local};
+use crate::entry::Listing;
 use crate::error::{Kind, Result};
 use crate::id::Token;
 use crate::journal::JobState;
@@ -19,7 +20,7 @@ use crate::path::RelPath;
 use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
 use crate::plan::{Action, Ending, Planner, Sight};
 use crate::scan::{BasePages, Join, Spots, Visits, Walk, walk};
-use crate::transfer::{Engine, stopped};
+use crate::transfer::{Engine, staging, stopped};
 use crate::tree::space::explain_space;
 use crate::tree::{Tree, own};
 
@@ -28,6 +29,8 @@ struct Reached<D: Dial> {
     far: Arc<D::Far>,
     /// How often this agent changed this root, as it says there itself.
     generation: i64,
+    /// What is in this agent's staging folder; `None`: there is none.
+    staged: Result<Option<Listing>>,
     /// Its root is new to us, so that nothing in it can be ours.
     is_new: bool,
     /// There was no root, so nothing need be looked for in it.
@@ -175,23 +178,29 @@ impl<D: Dial> Push<'_, D> {
             return round.close_unconnected(&ending).await;
         };
         engine.checked().await?;
-        // In a round that goes on from the last one, beside the files: the next one waits for all of it.
-        let early = self.goes_on && self.changes;
+        // Beside the files, once there surely is something to mark: the next round waits for all of it.
+        let early = (self.goes_on && self.changes) || engine.has_changed();
         if !early {
             engine.drain().await?;
         }
         let mark = early || engine.has_changed() || !ending.removals.is_empty() || reached.in_doubt;
-        let raised = round.raise_generation(reached.far.as_ref(), reached.generation, mark);
+        let (far, generation) = (reached.far.clone(), reached.generation);
+        let raised =
+            async { if mark { round.raise_generation(far.as_ref(), generation).await } else { Ok(()) } };
         let (closing, marked) = join(round.close(engine, ending), raised).await;
         let closing = closing?;
-        marked?;
+        match marked {
+            // Beside the files there may have been no room for it.
+            Err(error) if !error.kind().ends_round() => round.mark(far.as_ref(), generation, true).await?,
+            marked => marked?,
+        }
         if self.looks {
             round.remember_audit().await?;
         }
         if closing.again {
             return Ok(Attempt::Again { look: false });
         }
-        round.sweep(reached.far.as_ref(), self.looks).await?;
+        round.sweep(reached.far.as_ref(), self.looks && !reached.is_new).await?;
         if engine.stages_inside() {
             round.dial.settled();
         }
@@ -208,7 +217,7 @@ impl<D: Dial> Push<'_, D> {
         if !self.looks && self.round.dial.is_settled() && self.has_nothing_staged().await? {
             return self.go_on(far).await.map(|()| true);
         }
-        let reached = self.round.look_at_root(far, true).await?;
+        let mut reached = self.round.look_at_root(far, true).await?;
         self.round.remember_near(&self.near).await?;
         if !self.looks && (reached.in_doubt || reached.is_new) {
             return Ok(false);
@@ -216,7 +225,8 @@ impl<D: Dial> Push<'_, D> {
         let round = self.round;
         let (parts, rules) =
             (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
-        let engine = Engine::prepare(parts, round.options(rules)).await?;
+        let looked = std::mem::replace(&mut reached.staged, Ok(None));
+        let engine = Engine::prepare(parts, round.options(rules), looked).await?;
         self.far = Some((reached, engine));
         Ok(true)
     }
@@ -236,8 +246,8 @@ impl<D: Dial> Push<'_, D> {
         let parts = round.parts(self.near.clone(), far.clone());
         let check = is_as_left(far.clone(), round.agent.clone(), state);
         let engine = Engine::prepare_again(parts, round.options(round.rules(false)), check).await?;
-        let known =
-            Reached { far, generation, is_new: false, is_empty: false, starts_over: false, in_doubt: false };
+        let (is_new, is_empty, starts_over, in_doubt) = (false, false, false, false);
+        let known = Reached { far, generation, staged: Ok(None), is_new, is_empty, starts_over, in_doubt };
         self.far = Some((known, engine));
         self.goes_on = true;
         Ok(())
@@ -312,9 +322,13 @@ impl<D: Dial> Round<D> {
     async fn look_at_root(&self, far: Arc<D::Far>, make: bool) -> Result<Reached<D>> {
         let state = self.state().await?;
         let root = RelPath::root();
-        let (stat, id, generation) =
-            join3(far.stat(&root), read_root_id(far.as_ref()), read_generation(far.as_ref(), &self.agent))
-                .await;
+        let (stat, id, generation, staged) = join4(
+            far.stat(&root),
+            read_root_id(far.as_ref()),
+            read_generation(far.as_ref(), &self.agent),
+            staging::look(far.as_ref(), &self.agent),
+        )
+        .await;
         let found = match stat? {
             None => FarRoot::Missing,
             Some(_) => id?.map_or(FarRoot::Unnamed, FarRoot::Named),
@@ -326,15 +340,18 @@ impl<D: Dial> Round<D> {
         match verdict {
             FarVerdict::Same => {
                 let in_doubt = is_in_doubt(&state, generation);
-                Ok(Reached { far, generation, is_new: false, is_empty: false, starts_over: false, in_doubt })
+                let (is_new, is_empty, starts_over) = (false, false, false);
+                Ok(Reached { far, generation, staged, is_new, is_empty, starts_over, in_doubt })
             }
             FarVerdict::Halt { why } if !self.accepts_roots() => Err(self.halt(&root, why)),
             FarVerdict::Halt { .. } => {
                 self.start_over(make).await?;
-                let reached = self.name_root(far, found, generation, make).await?;
+                let reached = self.name_root(far, found, generation, staged, make).await?;
                 Ok(Reached { starts_over: true, ..reached })
             }
-            FarVerdict::Name | FarVerdict::Remember(_) => self.name_root(far, found, generation, make).await,
+            FarVerdict::Name | FarVerdict::Remember(_) => {
+                self.name_root(far, found, generation, staged, make).await
+            }
         }
     }
 
@@ -353,20 +370,30 @@ impl<D: Dial> Round<D> {
         far: Arc<D::Far>,
         found: FarRoot,
         generation: i64,
+        mut staged: Result<Option<Listing>>,
         make: bool,
     ) -> Result<Reached<D>> {
-        let is_empty = found == FarRoot::Missing;
+        let (is_empty, starts_over) = (found == FarRoot::Missing, false);
         if !make {
             let is_new = !matches!(found, FarRoot::Named(_));
-            return Ok(Reached { far, generation, is_new, is_empty, starts_over: false, in_doubt: true });
+            return Ok(Reached { far, generation, staged, is_new, is_empty, starts_over, in_doubt: true });
+        }
+        if is_empty {
+            far.make_root().await?;
+            crate::crash::point("root: made");
         }
         let id = match found {
             FarRoot::Named(id) => id,
             FarRoot::Missing | FarRoot::Unnamed => {
-                far.make_root().await?;
-                crate::crash::point("root: made");
+                far.expect_much();
                 let id = self.new_root_id().await?;
-                write_root_id(far.as_ref(), &id, &self.writer()).await?
+                let (folders, writer) = (own::staging_folders(&self.agent), self.writer());
+                let make = own::make_folders(far.as_ref(), &folders);
+                let (are_new, id) = join(make, write_root_id(far.as_ref(), &id, &writer)).await;
+                if are_new? && matches!(staged, Ok(None)) {
+                    staged = Ok(Some(Listing::default()));
+                }
+                id?
             }
         };
         self.context
@@ -378,7 +405,7 @@ impl<D: Dial> Round<D> {
             })
             .await?;
         crate::crash::point("root: remembered");
-        Ok(Reached { far, generation, is_new: true, is_empty, starts_over: false, in_doubt: false })
+        Ok(Reached { far, generation, staged, is_new: true, is_empty, starts_over, in_doubt: false })
     }
 
     /// The id that a root without one shall get. The journal knows it first: a rename that was cut off may
@@ -406,26 +433,29 @@ impl<D: Dial> Round<D> {
         }
     }
 
-    /// Raises the generation at the target, found as `generation`, in a round that changes something there.
-    pub(super) async fn raise_generation<T: Tree>(
-        &self,
-        target: &T,
-        generation: i64,
-        changes: bool,
-    ) -> Result<()> {
+    /// Raises the generation at the target, found as `generation`, in a round that changes something there. A
+    /// failure is a problem: the generation stays pending, so that the next round looks at the whole; files
+    /// need not wait for it.
+    pub(super) async fn mark<T: Tree>(&self, target: &T, generation: i64, changes: bool) -> Result<()> {
         if !changes {
             return Ok(());
         }
+        match self.raise_generation(target, generation).await {
+            Err(error) if !error.kind().ends_round() => {
+                let error = explain_space(target, error).await;
+                self.tally.failed(&own::agent_file(&self.agent), error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn raise_generation<T: Tree>(&self, target: &T, generation: i64) -> Result<()> {
         let (journal, job) = (&self.context.journal, self.context.job);
         let next = self.state().await?.generation.max(generation) + 1;
         journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
         crate::crash::point("generation: pending");
-        if let Err(error) = write_generation(target, next, &self.writer()).await {
-            // It stays pending, so that the next round looks at the whole; files need not wait for it.
-            let error = explain_space(target, error).await;
-            self.tally.failed(&own::agent_file(&self.agent), error);
-            return Ok(());
-        }
+        write_generation(target, next, generation == 0, &self.writer()).await?;
         crate::crash::point("generation: placed");
         let arrived = move |state: &mut JobState| {
             state.generation = next;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
+
 use super::{Dial, Round};
 use crate::entry::{Kind, Time};
 use crate::error::{Error, Kind as ErrorKind, Problem, Result};
@@ -31,8 +33,10 @@ impl<D: Dial> Round<D> {
         let last = self.context.journal.meta_get(&self.strays_key()).await?;
         let last = last.and_then(|secs| secs.parse().ok()).map_or(Time::default(), Time::from_secs);
         if looks && is_older(last, now, DAY) {
-            self.sweep_stray_trash(target, now, &may_go).await?;
-            self.sweep_strangers(target, now, &may_go).await?;
+            let trash = self.sweep_stray_trash(target, now, &may_go);
+            let (trash, staging) = join(trash, self.sweep_strangers(target, now, &may_go)).await;
+            trash?;
+            staging?;
             if may_go() {
                 self.context.journal.meta_set(&self.strays_key(), &now.secs.to_string()).await?;
             }

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
@@ -29,15 +30,17 @@ pub struct Disk {
     open_files: usize,
     /// Looking up a name whose folder was just listed does not wait for a network or a slow medium.
     never_waits_long: bool,
+    /// Neither does reading.
+    is_in_memory: bool,
 }
 
 impl Disk {
     /// Opens a folder. Errors with `NotFound` if nothing is there, `Usage` if it is not a folder.
     pub fn open(root: &LocalRoot) -> Result<Self> {
         let rooted = Rooted::open(root.as_path(), Links::Never).map_err(|e| cannot_open(root, e))?;
-        let never_waits_long = rooted.is_on_local_disk();
+        let (never_waits_long, is_in_memory) = (rooted.is_on_local_disk(), rooted.is_in_memory());
         let (rooted, root) = (rooted.into(), root.clone().into());
-        Ok(Self { rooted, root, open_files: super::open_files(), never_waits_long })
+        Ok(Self { rooted, root, open_files: super::open_files(), never_waits_long, is_in_memory })
     }
 
     /// Opens a folder, made with its missing parents if it is not there.
@@ -86,7 +89,8 @@ impl Disk {
         }
         let (file, before) = self.rooted.open_regular(path, OFlags::RDONLY, Mode::empty()).ok()?;
         let before = stat_of(&before);
-        let data = read_cached(&file, limit.min(before.size))?;
+        let len = limit.min(before.size);
+        let data = if self.is_in_memory { read_range(&file, 0, len).ok()? } else { read_cached(&file, len)? };
         Some(Whole { before, data, after: look(&file).ok()? })
     }
 
@@ -257,6 +261,7 @@ impl Tree for Disk {
             readers: 1,
             writers: 1,
             is_far: false,
+            round_trip: Duration::ZERO,
         }
     }
 }

@@ -81,6 +81,13 @@ impl Rooted {
         rustix::fs::fstatfs(self.0.root()).is_ok_and(|found| LOCAL.contains(&(found.f_type as i64)))
     }
 
+    /// Whether the root's files are in memory and nowhere else (tmpfs).
+    pub fn is_in_memory(&self) -> bool {
+        const TMPFS: i64 = 0x0102_1994;
+        #[allow(clippy::unnecessary_cast, reason = "the type differs between platforms")]
+        rustix::fs::fstatfs(self.0.root()).is_ok_and(|found| found.f_type as i64 == TMPFS)
+    }
+
     /// Opens a folder for reading.
     pub fn open_dir(&self, path: &RelPath) -> io::Result<Folder> {
         Ok(Folder(self.0.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?))

@@ -71,6 +71,13 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether RENAME refuses a name that is taken, as the servers do whose order is known: OpenSSH's
+    /// sftp-server links and unlinks (process_rename, read in 5.1 to 10.5), ours asks for no replacement.
+    /// Elsewhere it may replace.
+    pub fn refuses_taken_names(&self) -> bool {
+        self.keeps_order == Can::Yes
+    }
+
     /// This, and of what it does not know what was known before.
     pub fn or(self, before: Self) -> Self {
         let or = |now: Can, before: Can| if now == Can::Unknown { before } else { now };
@@ -136,9 +143,13 @@ impl Abilities {
 /// --stdio`, so that what is announced must fit too: `fstatvfs` is announced by OpenSSH's own in all these
 /// versions, inside sshd or not, and by ours; pkg/sftp, which rclone uses, has only `statvfs`.
 fn order_of(ident: &str, announced: &Announced) -> Can {
+    if takes_order(ident) && announced.has("fstatvfs@openssh.com") { Can::Yes } else { Can::No }
+}
+
+/// Whether a server with this identification most likely keeps order.
+pub fn takes_order(ident: &str) -> bool {
     let software = ident.strip_prefix("SSH-2.0-").unwrap_or_default();
-    let is_known = software.starts_with("OpenSSH") || software.starts_with("Highwater");
-    if is_known && announced.has("fstatvfs@openssh.com") { Can::Yes } else { Can::No }
+    software.starts_with("OpenSSH") || software.starts_with("Highwater")
 }
 
 #[cfg(test)]

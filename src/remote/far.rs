@@ -1,7 +1,9 @@
 //! The far side of a round: a folder on a server, or one file of a folder, with the connection it lives on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::AbortHandle;
 
 use crate::entry::{Kind, Listing, Meta, Stat};
@@ -14,9 +16,13 @@ use super::connect::Connection;
 use super::open_file::{FarSource, FarStaged};
 use super::sftp::SftpTree;
 
-/// Channels that serve one round. OpenSSH's window holds one channel to 2 MiB per round trip, and its
-/// limit for one connection (MaxSessions) is 10.
+/// Channels that serve one round. OpenSSH's window holds one channel to 2 MiB per round trip, and its limit for
+/// one connection (MaxSessions) is 10. As long as those there are have more than enough to do, their number is
+/// doubled.
 const LANES: usize = 8;
+
+/// Over a line with such a round trip, all channels are worth what they cost from the start.
+const LONG_LINE: Duration = Duration::from_millis(10);
 
 /// One file by two names: what it is called here is what the journal knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,16 +62,14 @@ impl Far {
         let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
         let busy = tree.busy();
         let widening = tokio::spawn(async move {
-            for _ in 1..LANES {
+            let mut open = 1;
+            while open < LANES {
                 busy.notified().await;
-                let Some(connection) = weak_connection.upgrade() else { return };
-                let channel = match connection.open_sftp().await {
-                    Ok(channel) => channel,
-                    Err(error) => return tracing::debug!("no further channel: {error}: {}", error.reason()),
-                };
-                drop(connection);
-                let Some(tree) = weak_tree.upgrade() else { return };
-                if let Err(error) = tree.widen(channel).await {
+                let is_long = weak_tree.upgrade().is_some_and(|tree| tree.traits().round_trip >= LONG_LINE);
+                let count = if is_long { LANES - open } else { open.min(LANES - open) };
+                open += count;
+                let lanes = (0..count).map(|_| widen(weak_tree.clone(), weak_connection.clone()));
+                if let Some(error) = join_all(lanes).await.into_iter().find_map(Result::err) {
                     return tracing::debug!("no further channel: {error}: {}", error.reason());
                 }
             }
@@ -117,6 +121,17 @@ impl Far {
             }
             result => result,
         }
+    }
+}
+
+/// Adds one channel, unless nobody needs it any more.
+async fn widen(tree: Weak<SftpTree>, connection: Weak<Connection>) -> Result<()> {
+    let Some(connection) = connection.upgrade() else { return Ok(()) };
+    let channel = connection.open_sftp().await?;
+    drop(connection);
+    match tree.upgrade() {
+        Some(tree) => tree.widen(channel).await,
+        None => Ok(()),
     }
 }
 
@@ -203,5 +218,11 @@ impl Tree for Far {
 
     fn traits(&self) -> Traits {
         self.tree.traits()
+    }
+
+    fn expect_much(&self) {
+        if self.tree.traits().round_trip >= LONG_LINE {
+            self.tree.busy().notify_one();
+        }
     }
 }

@@ -6,12 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use futures_util::future::join;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::Packet;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::dialect::{self, FrameLimits};
 use super::status;
@@ -48,6 +52,16 @@ const PLAIN_HANDLES: u64 = 200;
 /// Handles we hold at most on one channel.
 const MOST_HANDLES: u64 = 900;
 
+/// How much is known of a server before it has said anything on a channel.
+pub(super) enum Acquaintance<'a> {
+    /// Nothing: one thing is asked after the other.
+    None,
+    /// It takes requests in order, and most of its kind have `limits@openssh.com`: asked for at once.
+    InOrder,
+    /// It has announced this on another channel.
+    Announced(&'a Announced),
+}
+
 /// From so many open handles on, another lane would help.
 const MANY_HANDLES: usize = 64;
 
@@ -81,12 +95,14 @@ pub(super) struct Lane {
     busy: Arc<Notify>,
     /// Handles that may be open at all.
     most_handles: usize,
+    /// The shortest time that a request took, in microseconds.
+    round_trip_micros: AtomicU64,
     fault: Fault,
 }
 
 impl Lane {
     /// Starts SFTP on a channel: INIT, VERSION, limits. `busy` is told when another lane would help.
-    pub async fn open<S>(stream: S, busy: Arc<Notify>) -> Result<Self>
+    pub async fn open<S>(stream: S, busy: Arc<Notify>, known: Acquaintance<'_>) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -107,7 +123,7 @@ impl Lane {
                 session.set_timeout(LAST_REQUESTS_SECS);
             }
         });
-        let announced = greet(&session, &fault).await?;
+        let announced = greet(&session, &fault, known).await?;
         let handles = announced.handles.unwrap_or(PLAIN_HANDLES).clamp(1, MOST_HANDLES);
         let most_handles = usize::try_from(handles).unwrap_or(1);
         Ok(Self {
@@ -118,8 +134,26 @@ impl Lane {
             reads: Semaphore::new(READ_WINDOW_BYTES),
             busy,
             most_handles,
+            round_trip_micros: AtomicU64::new(u64::MAX),
             fault,
         })
+    }
+
+    /// Measures how long a request takes that the server answers at once.
+    pub async fn timed<R>(&self, request: impl Future<Output = R>) -> R {
+        let asked = Instant::now();
+        let reply = request.await;
+        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.round_trip_micros.fetch_min(micros, Ordering::Relaxed);
+        reply
+    }
+
+    /// The shortest time that a [`timed`](Self::timed) request took; zero if there was none.
+    pub fn round_trip(&self) -> Duration {
+        match self.round_trip_micros.load(Ordering::Relaxed) {
+            u64::MAX => Duration::ZERO,
+            micros => Duration::from_micros(micros),
+        }
     }
 
     /// The error for what went wrong with a request on this channel: about `operation` on `subject`
@@ -195,9 +229,13 @@ async fn query(session: &RawSftpSession, extension: &str, payload: Vec<u8>) -> R
     }
 }
 
-async fn greet(session: &RawSftpSession, fault: &Fault) -> Result<Announced> {
+async fn greet(session: &RawSftpSession, fault: &Fault, known: Acquaintance<'_>) -> Result<Announced> {
     let start = |e: &SftpError| status::to_error("start SFTP on", b"the server", e, fault.blame());
-    let version = session.init().await.map_err(|e| match start(&e) {
+    let ask = || query(session, "limits@openssh.com", Vec::new());
+    let in_order = matches!(known, Acquaintance::InOrder);
+    let (version, limits) =
+        join(session.init(), async { if in_order { Some(ask().await) } else { None } }).await;
+    let version = version.map_err(|e| match start(&e) {
         error if error.kind() == Kind::Protocol => error
             .hint("Something else than an SFTP server answers; `sftp` should be able to open the account."),
         error => error.hint("The account may have no SFTP subsystem; `sftp` should be able to open it."),
@@ -206,9 +244,16 @@ async fn greet(session: &RawSftpSession, fault: &Fault) -> Result<Announced> {
         return Err(Error::new(Kind::Protocol, "start SFTP on", "the server")
             .detail(format!("it speaks version {} although asked for {VERSION}", version.version)));
     }
+    if let Acquaintance::Announced(announced) = known {
+        return Ok(announced.clone());
+    }
     let mut announced = Announced { extensions: version.extensions, ..Announced::default() };
     if announced.has("limits@openssh.com") {
-        match query(session, "limits@openssh.com", Vec::new()).await {
+        let limits = match limits {
+            Some(reply) => reply,
+            None => ask().await,
+        };
+        match limits {
             Ok(reply) => take_limits(&mut announced, &reply),
             Err(error) if status::kind_of(&error).loses_connection() => return Err(start(&error)),
             Err(error) => tracing::debug!("limits@openssh.com was announced and refused: {error}"),
@@ -271,7 +316,7 @@ mod tests {
     async fn tree(replies: &[Vec<u8>]) -> Result<SftpTree> {
         let replies = [&[HELLO.to_vec()], replies].concat();
         let known = Known { statvfs: Can::Yes, ..Known::default() };
-        SftpTree::open(server(replies), RemoteRoot::new(b"r").unwrap(), "SSH-2.0-OpenSSH", known).await
+        SftpTree::open(server(replies), RemoteRoot::new(b"r").unwrap(), "SSH-2.0-strange", known).await
     }
 
     fn path() -> RelPath {
@@ -311,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn a_start_that_is_text_is_told() {
         let server = server(vec![b"Last login: never\n".to_vec()]);
-        let error = Lane::open(server, Arc::default()).await.err().unwrap();
+        let error = Lane::open(server, Arc::default(), Acquaintance::None).await.err().unwrap();
         assert_eq!(error.kind(), Kind::Protocol);
         assert!(error.hint_text().unwrap().starts_with("Something else than an SFTP server answers"));
         assert!(error.reason().contains("text (\"Last\") where"), "{}", error.reason());

@@ -333,7 +333,7 @@ impl StagedFile for FarStaged {
             }
             Sequence::Answered(order) => {
                 let _alone = order.write().await;
-                self.seal_in_turn(size, meta, durable).await?
+                Box::pin(self.seal_in_turn(size, meta, durable)).await?
             }
         };
         self.learn_times(meta, &stat);

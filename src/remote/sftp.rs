@@ -7,15 +7,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 
-use futures_util::future::{join, join4};
+use futures_util::future::{join, join_all, join4};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 
-use super::abilities::{Abilities, Can, Known, LinkOrder};
+use super::abilities::{Abilities, Can, Known, LinkOrder, takes_order};
 use super::dialect;
-use super::lane::{Announced, Lane};
+use super::lane::{Acquaintance, Announced, Lane};
 use super::open_file::{FarSource, FarStaged, Handle, read_fully, request_read};
 use super::status::{is_end, kind_of};
 use super::to_the_end::to_the_end;
@@ -38,6 +38,13 @@ const LISTING_SHARE_BYTES: usize = 1 << 20;
 /// What a name takes besides its bytes.
 const NAME_OVERHEAD_BYTES: usize = size_of::<(Vec<u8>, Stat)>() + 16;
 
+/// How often something was asked for until it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Once,
+    Twice,
+}
+
 /// A folder on an SFTP server.
 pub struct SftpTree {
     root: RemoteRoot,
@@ -57,7 +64,8 @@ impl SftpTree {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let busy = Arc::new(Notify::new());
-        let lane = Lane::open(stream, busy.clone()).await?;
+        let known = if takes_order(ident) { Acquaintance::InOrder } else { Acquaintance::None };
+        let lane = Lane::open(stream, busy.clone(), known).await?;
         let abilities = Abilities::new(remembered, &lane.announced, ident);
         Ok(Self {
             root,
@@ -74,7 +82,9 @@ impl SftpTree {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let lane = Arc::new(Lane::open(stream, self.busy.clone()).await?);
+        let announced = self.announced();
+        let known = Acquaintance::Announced(&announced);
+        let lane = Arc::new(Lane::open(stream, self.busy.clone(), known).await?);
         self.lanes.write().unwrap_or_else(|e| e.into_inner()).push(lane);
         Ok(())
     }
@@ -149,7 +159,7 @@ impl SftpTree {
     }
 
     pub(super) async fn lstat_at(&self, lane: &Lane, wire_path: &[u8]) -> Result<Option<Stat>> {
-        match lane.session.lstat(to_wire(wire_path)).await {
+        match lane.timed(lane.session.lstat(to_wire(wire_path))).await {
             Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
             Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(lane.error("look at", wire_path, &e)),
@@ -258,22 +268,23 @@ impl SftpTree {
 
     /// Sets metadata of what was just seen to be no link: by `lsetstat`, which does not follow one that
     /// took its place since, else by SETSTAT.
-    async fn set_attrs(&self, lane: &Lane, wire_path: &[u8], meta: &Meta) -> Result<()> {
+    async fn set_attrs(&self, lane: &Lane, wire_path: &[u8], meta: &Meta) -> Result<Asked> {
         let attrs = attrs_of(meta);
         if self.known().lsetstat == Can::Yes {
             let mut payload = Vec::with_capacity(wire_path.len() + 20);
             dialect::put_string(&mut payload, wire_path);
             put_attrs(&mut payload, &attrs);
             match lane.command("lsetstat@openssh.com", payload).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Asked::Once),
                 Err(e) if kind_of(&e).loses_connection() => {
                     return Err(lane.error("set the mode and time of", wire_path, &e));
                 }
                 Err(_) => {} // some kernels cannot without following; SETSTAT tells the real reason
             }
         }
+        let asked = if self.known().lsetstat == Can::Yes { Asked::Twice } else { Asked::Once };
         let reply = lane.session.setstat(to_wire(wire_path), attrs).await;
-        reply.map(drop).map_err(|e| lane.error("set the mode and time of", wire_path, &e))
+        reply.map(|_| asked).map_err(|e| lane.error("set the mode and time of", wire_path, &e))
     }
 
     async fn sync_handle(&self, handle: &Handle) -> Result<bool> {
@@ -301,10 +312,18 @@ impl Tree for SftpTree {
 
     async fn make_root(&self) -> Result<()> {
         let lane = self.first_lane();
+        let prefixes = self.root.prefixes();
+        let made = prefixes.iter().map(async |prefix| {
+            let reply = lane.session.mkdir(to_wire(prefix), FileAttributes::empty()).await;
+            reply.map(drop).map_err(|e| lane.error("make the folder", prefix, &e))
+        });
         let mut last = Ok(());
-        for prefix in self.root.prefixes() {
-            let reply = lane.session.mkdir(to_wire(&prefix), FileAttributes::empty()).await;
-            last = reply.map(drop).map_err(|e| lane.error("make the folder", &prefix, &e));
+        if self.known().keeps_order == Can::Yes {
+            last = join_all(made).await.pop().unwrap_or(Ok(()));
+        } else {
+            for one in made {
+                last = one.await;
+            }
         }
         let root = self.at(&RelPath::root());
         match lane.session.stat(to_wire(&root)).await {
@@ -324,7 +343,7 @@ impl Tree for SftpTree {
         if !path.is_root() {
             return self.lstat_at(&lane, &wire_path).await;
         }
-        match lane.session.stat(to_wire(&wire_path)).await {
+        match lane.timed(lane.session.stat(to_wire(&wire_path))).await {
             Ok(reply) => Ok(Some(stat_of(&reply.attrs))),
             Err(e) if kind_of(&e) == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(lane.error("look at", &wire_path, &e)),
@@ -441,8 +460,14 @@ impl Tree for SftpTree {
             return Err(Error::new(ErrorKind::Stale, "set the mode and time of", escape(&wire_path))
                 .detail(format!("there is no {} any more", kind.describe())));
         }
-        self.set_attrs(&lane, &wire_path, meta).await?;
-        let now = self.lstat_at(&lane, &wire_path).await?;
+        let now = if self.known().keeps_order == Can::Yes {
+            let (set, now) =
+                join(self.set_attrs(&lane, &wire_path, meta), self.lstat_at(&lane, &wire_path)).await;
+            if set? == Asked::Once { now? } else { self.lstat_at(&lane, &wire_path).await? }
+        } else {
+            self.set_attrs(&lane, &wire_path, meta).await?;
+            self.lstat_at(&lane, &wire_path).await?
+        };
         now.ok_or_else(|| {
             Error::new(ErrorKind::Stale, "set the mode and time of", escape(&wire_path))
                 .detail("it vanished meanwhile")
@@ -526,6 +551,7 @@ impl Tree for SftpTree {
             // another proves whether they see each other's writes.
             writers: if known.two_handles.may() && known.write_at.may() { lanes.len() } else { 1 },
             is_far: true,
+            round_trip: lanes[0].round_trip(),
         }
     }
 }

@@ -9,9 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 
 use crate::path::escape;
+
+/// How much is asked of the system at once, in bytes: two of the largest SSH packets.
+const READ_BYTES: usize = 64 * 1024;
 
 /// How much of a server's first words is kept.
 const GREETING_BYTES: usize = 1024;
@@ -97,15 +100,17 @@ impl Grip {
     }
 }
 
-/// A stream under the control of a [`Control`].
+/// A stream under the control of a [`Control`]. SSH asks for a packet's length and then for the packet: what
+/// there is is fetched at once.
 pub(super) struct Wire<S> {
-    stream: S,
+    stream: BufReader<S>,
     control: Arc<Control>,
 }
 
-impl<S> Wire<S> {
+impl<S: AsyncRead> Wire<S> {
     pub(super) fn new(stream: S) -> (Self, Grip) {
         let control = Arc::new(Control::default());
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
         (Self { stream, control: Arc::clone(&control) }, Grip(control))
     }
 }
@@ -125,7 +130,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.control.check(&this.control.writer, cx)?;

@@ -60,13 +60,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     async fn carry_once(&self, item: &Carry<'_>) -> Result<Fate> {
         if self.reads_far() {
-            let now = self.look_when_settled(item.path, &item.source).await?;
+            let now = Box::pin(self.look_when_settled(item.path, &item.source)).await?;
             if !now.is_some_and(|now| same_content(&now, &item.source) == Sameness::Same) {
                 return Ok(Fate::SourceIs(now));
             }
         }
         let small = item.source.size <= PIECE_BYTES;
-        if small { self.carry_small(item).await } else { self.carry_large(item).await }
+        if small { self.carry_small(item).await } else { Box::pin(self.carry_large(item)).await }
     }
 
     /// A far file that somebody may still be writing is left alone until two looks at it, as far apart as
@@ -97,19 +97,20 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if self.reads_far() {
             self.pay(item.source.size).await?;
         }
-        let content = match self.read_small(item).await? {
+        let content = match Box::pin(self.read_small(item)).await? {
             Ok(content) => content,
             Err(now) => return Ok(Fate::SourceIs(now)),
         };
         if item.known == Some(content.hash) {
-            return self.only_metadata(item, content.stat, content.racy).await;
+            return Box::pin(self.only_metadata(item, content.stat, content.racy)).await;
         }
         if !self.reads_far() {
             self.pay(content.data.len() as u64).await?;
         }
         let staged = self.staging.fresh(item.path);
         let noted = self.note_beside(item.path, &staged, &content.stat).await?;
-        let result = self.explained(self.send_small(item, content, &staged).await).await;
+        let result = self.send_small(item, content, &staged).await;
+        let result = self.explained(result).await;
         self.after_attempt(&staged, &result).await;
         self.forget_beside(noted, &result).await?;
         result
@@ -125,10 +126,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if staged.is_within(&own::folder()) {
             return Ok(None);
         }
-        self.pass_gate(path).await?;
-        let id = self.record.begin_transfer(path, staged, source).await?;
-        crate::crash::point("small: noted beside");
-        Ok(Some(id))
+        Box::pin(async {
+            self.pass_gate(path).await?;
+            let id = self.record.begin_transfer(path, staged, source).await?;
+            crate::crash::point("small: noted beside");
+            Ok(Some(id))
+        })
+        .await
     }
 
     pub(super) async fn forget_beside(&self, noted: Option<TransferId>, result: &Result<Fate>) -> Result<()> {
@@ -142,7 +146,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Tells a full disk from other failures while what was staged still takes its share of it.
     pub(super) async fn explained(&self, result: Result<Fate>) -> Result<Fate> {
         match result {
-            Err(error) => Err(explain_space(self.target.as_ref(), error).await),
+            Err(error) => Err(Box::pin(explain_space(self.target.as_ref(), error)).await),
             done => done,
         }
     }
@@ -153,22 +157,23 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Ok(Fate::Done) => {}
             Err(error) if error.kind().loses_connection() => {}
             _ => {
-                self.discard(staged).await;
+                Box::pin(self.discard(staged)).await;
                 crate::crash::point("small: discarded");
             }
         }
     }
 
     async fn send_small(&self, item: &Carry<'_>, content: Content, staged: &RelPath) -> Result<Fate> {
-        let file = self.staged(staged, || self.target.stage(staged)).await?;
+        let file = Box::pin(self.staged(staged, || self.target.stage(staged))).await?;
         crate::crash::point("small: staged");
         let len = content.data.len() as u64;
         let picked = len > 0 && self.options.sampling.picks(item.path, 0);
-        let (written, back, (finished, there)) = join3(
+        // Futures of one step live no longer than the step: with thousands of files under way they count.
+        let (written, back, (finished, there)) = Box::pin(join3(
             async { if len > 0 { file.write_at(0, content.data.clone()).await } else { Ok(()) } },
             async { if picked { file.read_at(0, len).await.map(Some) } else { Ok(None) } },
             self.finish_and_look(&file, len, &content.stat, item.path),
-        )
+        ))
         .await;
         written?;
         crate::crash::point("small: written and finished");
@@ -192,7 +197,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             level: Some(self.options.sampling.level()),
             unsettled: content.racy,
         };
-        let fate = self.place(placing, item.expect, there?).await?;
+        drop((content, file));
+        let fate = Box::pin(self.place(placing, item.expect, there?)).await?;
         if fate == Fate::Done {
             crate::crash::point("small: placed");
             self.tally.placed(item.path, len, self.options.sampling.level());
@@ -240,7 +246,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         if self.reads_far() {
             self.tally.moved(whole.data.len() as u64);
-            self.read_again(item.path, &whole.data).await?;
+            Box::pin(self.read_again(item.path, &whole.data)).await?;
         }
         let hash = ContentHash::of(&whole.data);
         let racy = self.is_racy_source(&whole.after, looked);

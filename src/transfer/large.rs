@@ -9,7 +9,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join, try_join_all};
+use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join, join_all, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -560,6 +560,12 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             self.engine.record.end_transfer(id).await?;
         }
         crate::crash::point("large: row ended");
+        if !matches!(result, Ok(Fate::Done)) {
+            // A file that is open takes its room even after it was removed.
+            let hands = self.staged.all();
+            let closed = join_all(hands.iter().map(|hand| hand.close())).await;
+            closed.into_iter().filter_map(Result::err).for_each(|error| tracing::debug!("{error}"));
+        }
         self.engine.after_attempt(&self.staged_path, result).await;
         if let Err(error) = result
             && error.kind() == ErrorKind::Stale

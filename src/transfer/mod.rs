@@ -19,7 +19,7 @@ pub mod record;
 pub mod remove;
 pub mod resume;
 pub mod settle;
-mod staging;
+pub mod staging;
 pub mod tally;
 pub mod throttle;
 mod trash;
@@ -35,15 +35,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::{Clock, Random};
-use crate::entry::Meta;
+use crate::entry::{Listing, Meta};
 use crate::error::{Error, Kind, Result};
 use crate::id::Token;
 use crate::journal::TransferRow;
 use crate::path::RelPath;
 use crate::plan::{Action, Rules, Sight};
-use crate::tree::Tree;
+use crate::tree::{Traits, Tree};
 use check::Check;
 use gates::Gates;
+use perform::Work;
 use record::Record;
 use staging::Staging;
 use tally::Tally;
@@ -51,8 +52,16 @@ use throttle::{Limit, Throttle};
 use trash::Trash;
 use verify::Sampling;
 
-/// Actions under way at once. Each small file is one; a server's handle limit bounds them further.
-const MOST_ACTIONS: usize = 512;
+/// Actions under way at once, each small file one: no fewer, and no more. A server's handles and the content
+/// held in memory bound them further.
+const LEAST_ACTIONS: usize = 256;
+const MOST_ACTIONS: usize = 3_072;
+
+/// Small files that a fast server places in a second, so many actions are under way over a long line.
+const FILES_PER_SECOND: f64 = 12_000.0;
+
+/// Round trips from the first request for a small file to its last answer.
+const TRIPS_PER_FILE: f64 = 3.0;
 
 /// File content held in memory at once, over all files, in bytes.
 const CONTENT_BYTES: usize = 24 << 20;
@@ -136,11 +145,16 @@ pub struct Parts<S, T> {
 }
 
 impl<S: Tree, T: Tree> Engine<S, T> {
-    /// Prepares the target: makes the staging folder, fences and sweeps what an earlier attempt left,
-    /// and settles the renames whose outcome was unknown. After this, planning may begin.
-    pub async fn prepare(parts: Parts<S, T>, options: Options) -> Result<Self> {
+    /// Prepares the target: makes the staging folder if a [`look`](staging::look) into it did not find it,
+    /// fences and sweeps what an earlier attempt left, and settles the renames whose outcome was unknown.
+    /// After this, planning may begin.
+    pub async fn prepare(
+        parts: Parts<S, T>,
+        options: Options,
+        looked: Result<Option<Listing>>,
+    ) -> Result<Self> {
         let (target, random) = (parts.target.as_ref(), parts.random.clone());
-        let staging = Staging::prepare(target, options.agent.clone(), random).await?;
+        let staging = Staging::prepare(target, options.agent.clone(), random, looked).await?;
         Self::with_staging(parts, options, staging, Check::passed()).await
     }
 
@@ -169,7 +183,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         crate::crash::point("staging: prepared");
         let unfinished = settle::settle(target.as_ref(), &staging, &record).await?;
         let unsynced = if options.durable { record.unsynced_folders().await? } else { Vec::new() };
-        let most = source.traits().open_files.min(target.traits().open_files).clamp(1, MOST_ACTIONS);
+        let most = width(&source.traits(), &target.traits());
         let shared = Shared {
             throttle: Throttle::new(&options.rate),
             trash: Trash::new(options.trash.clone()),
@@ -221,9 +235,10 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             Action::MakeDir { path, .. } => Some(self.shared.gates.announce(path)),
             _ => None,
         };
-        let (shared, sight) = (self.shared.clone(), sight.clone());
+        let shared = self.shared.clone();
+        let work = Box::new(Work::new(sight.clone(), action, opener, shared.clock.now()));
         self.tasks.spawn(async move {
-            shared.perform(sight, action, opener).await;
+            shared.perform(work).await;
             drop(permit);
         });
         Ok(())
@@ -293,6 +308,14 @@ impl<S: Tree, T: Tree> Engine<S, T> {
     }
 }
 
+/// How many actions shall be under way between two sides.
+fn width(source: &Traits, target: &Traits) -> usize {
+    let round_trip = source.round_trip.max(target.round_trip);
+    let fills = (FILES_PER_SECOND * TRIPS_PER_FILE * round_trip.as_secs_f64()) as usize;
+    let near = [source, target].into_iter().filter(|side| !side.is_far).map(|side| side.open_files).min();
+    fills.clamp(LEAST_ACTIONS, MOST_ACTIONS).min(near.unwrap_or(MOST_ACTIONS)).max(1)
+}
+
 pub(crate) fn stopped() -> Error {
     Error::new(Kind::Interrupted, "go on with", "the round").detail("it was stopped")
 }
@@ -341,6 +364,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// Waits until so much content may cross the wire.
     async fn pay(&self, bytes: u64) -> Result<()> {
+        if self.throttle.is_open() && self.options.line.is_none() {
+            return Ok(());
+        }
         let paid = async {
             self.throttle.take(bytes).await;
             if let Some(line) = &self.options.line {

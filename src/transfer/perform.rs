@@ -18,6 +18,23 @@ use crate::tree::{SourceFile, Tree};
 /// How often one path is thought over before it is left to the next round.
 const MOST_TURNS: u32 = 8;
 
+/// A path that is to be worked on.
+pub(super) struct Work {
+    /// What to do, the next one last.
+    queue: Vec<Action>,
+    turn: Turn,
+    /// For what goes into a folder that is to be made.
+    opener: Option<Opener>,
+}
+
+impl Work {
+    /// Begins with this action.
+    pub(super) fn new(sight: Sight, action: Action, opener: Option<Opener>, looked: Time) -> Self {
+        let turn = Turn { sight, facts: Facts::default(), proved: None, link: None, looked };
+        Self { queue: vec![action], turn, opener }
+    }
+}
+
 /// A path that is being worked on.
 struct Turn {
     sight: Sight,
@@ -41,19 +58,17 @@ struct Link<'a> {
 
 impl<S: Tree, T: Tree> Shared<S, T> {
     /// Performs an action and what follows from it. Errors end up in the tally.
-    pub(super) async fn perform(&self, sight: Sight, action: Action, opener: Option<Opener>) {
-        let path = action.path().clone();
-        let mut turn =
-            Turn { sight, facts: Facts::default(), proved: None, link: None, looked: self.clock.now() };
-        let mut opener = opener;
-        let mut queue = vec![action];
+    pub(super) async fn perform(&self, mut work: Box<Work>) {
+        let Work { queue, turn, opener } = &mut *work;
+        let Some(path) = queue.last().map(|action| action.path().clone()) else { return };
         for _ in 0..MOST_TURNS {
             let Some(action) = queue.pop() else { return };
-            let fate = match self.act(&action, &mut turn, &mut opener).await {
+            let action = Box::new(action);
+            let fate = match self.act(&action, turn, opener).await {
                 Ok(fate) => fate,
                 Err(_) if self.check.is_void() => return, // and so is what was found out
                 Err(error) => {
-                    let error = explain_space(self.target.as_ref(), error).await;
+                    let error = Box::pin(explain_space(self.target.as_ref(), error)).await;
                     return self.tally.failed(&path, error);
                 }
             };
@@ -61,7 +76,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                 continue;
             }
             turn.learn(fate);
-            queue = reconsider(&self.options.rules, &turn.sight, turn.facts);
+            *queue = reconsider(&self.options.rules, &turn.sight, turn.facts);
             queue.reverse();
         }
         let error = Error::new(ErrorKind::Stale, "settle", &path)
@@ -80,18 +95,24 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                 self.carry(&Carry { path, source: *source, expect, known: *known }).await
             }
             Action::PutLink { path, source, expect, known, .. } => {
-                self.put_link(path, source, expect, known.as_deref()).await
+                Box::pin(self.put_link(path, source, expect, known.as_deref())).await
             }
-            Action::MakeDir { path, source, expect, .. } => self.make_dir(path, source, expect, opener).await,
+            Action::MakeDir { path, source, expect, .. } => {
+                Box::pin(self.make_dir(path, source, expect, opener)).await
+            }
             Action::AdoptDir { path, source, target, settled } => {
                 self.record.folder(path, *source, *target, !settled).await?;
                 Ok(Fate::Done)
             }
-            Action::Compare { path, source, target, .. } => self.compare(path, source, target, turn).await,
-            Action::Recheck { path, role, stat, hash, link } => {
-                self.recheck(path, *role, stat, hash.as_ref(), link.as_deref()).await
+            Action::Compare { path, source, target, .. } => {
+                Box::pin(self.compare(path, source, target, turn)).await
             }
-            Action::SetMeta { path, source, target, .. } => self.set_meta(path, source, target, turn).await,
+            Action::Recheck { path, role, stat, hash, link } => {
+                Box::pin(self.recheck(path, *role, stat, hash.as_ref(), link.as_deref())).await
+            }
+            Action::SetMeta { path, source, target, .. } => {
+                Box::pin(self.set_meta(path, source, target, turn)).await
+            }
             Action::Record { path, source, target } => self.write_base(path, source, target, turn).await,
             Action::Forget { path } => self.record.forget(path).await.map(|()| Fate::Done),
             Action::Report(problem) => {

@@ -52,7 +52,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.checked().await?;
         self.pass_gate(&placing.path).await?;
         if there.is_some() {
-            self.make_way(&placing.path, expect).await?;
+            Box::pin(self.make_way(&placing.path, expect)).await?;
             crate::crash::point("place: way made");
         }
         self.record.intend(&placing).await?;
@@ -61,8 +61,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let placed = match self.let_in(&placing.path, place).await {
             Ok(stat) => stat,
             Err(error) => {
-                self.give_up_intent(&placing, &error).await?;
-                return if self.should_go_beside(&placing, &error).await? {
+                Box::pin(self.give_up_intent(&placing, &error)).await?;
+                return if Box::pin(self.should_go_beside(&placing, &error)).await? {
                     Ok(Fate::Beside)
                 } else {
                     Err(error)
@@ -92,10 +92,15 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         F: Future<Output = Result<R>>,
     {
         match change().await {
-            Err(error) if error.kind() == ErrorKind::Permission => match path.parent() {
-                Some(folder) if self.open_up(&folder).await? => change().await,
-                _ => Err(error),
-            },
+            Err(error) if error.kind() == ErrorKind::Permission => {
+                Box::pin(async move {
+                    match path.parent() {
+                        Some(folder) if self.open_up(&folder).await? => change().await,
+                        _ => Err(error),
+                    }
+                })
+                .await
+            }
             result => result,
         }
     }

@@ -15,6 +15,9 @@ use crate::tree::Tree;
 /// Removals under way at once.
 const WIDTH: usize = 64;
 
+/// Folders given their times and modes at once.
+const FOLDERS: usize = 512;
+
 /// What came of one removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Removed {
@@ -56,12 +59,12 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let shared = self.shared().clone();
         let due: Vec<&FolderEnd> = folders.iter().filter(|f| f.certain || self.touched(&f.path)).collect();
         // Setting a folder's times changes nothing in the folder above it, so the order is free.
-        in_batches(due.iter().map(|folder| shared.settle_folder(folder)), WIDTH).await;
+        in_batches(due.iter().map(|folder| shared.settle_folder(folder)), FOLDERS).await;
         let mut opened = std::mem::take(&mut *shared.lock_opened());
         for folder in &due {
             opened.remove(&folder.path);
         }
-        in_batches(opened.iter().map(|(path, meta)| shared.close_folder(path, meta)), WIDTH).await;
+        in_batches(opened.iter().map(|(path, meta)| shared.close_folder(path, meta)), FOLDERS).await;
         self.drain().await
     }
 }

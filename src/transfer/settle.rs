@@ -71,6 +71,7 @@ fn is_what_was_staged(there: &Stat, finished: &Stat) -> bool {
 mod tests {
     use std::sync::Arc;
 
+    use super::super::staging::look;
     use super::*;
     use crate::clock::SeededRandom;
     use crate::entry::{Kind, Time};
@@ -95,8 +96,7 @@ mod tests {
         let round = journal.begin_round(job, Time::from_secs(100)).await.unwrap();
         let (target, agent) = (Memory::far(), Token::parse(&"a".repeat(32)).unwrap());
         let random = Arc::new(SeededRandom::new(1));
-        Staging::prepare(&target, agent.clone(), random.clone()).await.unwrap();
-        let staging = Staging::prepare(&target, agent, random).await.unwrap();
+        let staging = Staging::prepare(&target, agent, random, Ok(None)).await.unwrap();
         let record = Record::new(journal.clone(), job, round, Mode::Push);
         Scene { target, staging, journal, job, round, record }
     }
@@ -120,7 +120,10 @@ mod tests {
     }
 
     async fn settled(scene: &Scene) -> HashMap<RelPath, TransferRow> {
-        let settled = settle(&scene.target, &scene.staging, &scene.record).await.unwrap();
+        let (agent, random) = (Token::parse(&"a".repeat(32)).unwrap(), Arc::new(SeededRandom::new(2)));
+        let looked = look(&scene.target, &agent).await;
+        let staging = Staging::prepare(&scene.target, agent, random, looked).await.unwrap();
+        let settled = settle(&scene.target, &staging, &scene.record).await.unwrap();
         scene.journal.flush().await.unwrap();
         settled
     }

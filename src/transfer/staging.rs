@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::in_batches;
 use super::record::Record;
 use crate::clock::Random;
-use crate::entry::Kind as EntryKind;
+use crate::entry::{Kind as EntryKind, Listing};
 use crate::error::{Kind, Result};
 use crate::id::Token;
 use crate::journal::TransferRow;
@@ -25,30 +25,50 @@ const WIDTH: usize = 64;
 pub(super) struct Staging {
     agent: Token,
     random: Arc<dyn Random>,
-    /// It was made just now or left empty, so nothing can be in it.
-    is_new: bool,
+    /// What an earlier attempt left in it; `None`: that cannot be told.
+    left: Option<Listing>,
     beside: AtomicBool,
 }
 
+/// Looks into the staging folder of `agent`. `None`: there is none.
+pub async fn look<T: Tree>(target: &T, agent: &Token) -> Result<Option<Listing>> {
+    match target.list(&own::stage(agent)).await {
+        Ok(listing) => Ok(Some(listing)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Staging {
-    /// Makes the staging folder. Where that is refused, files are staged beside their targets.
-    pub async fn prepare<T: Tree>(target: &T, agent: Token, random: Arc<dyn Random>) -> Result<Self> {
-        let folders = [own::folder(), own::stages(), own::stage(&agent)];
-        let made = own::make_folders(target, &folders).await;
-        let (is_new, beside) = match made {
-            Ok(last_is_new) => (last_is_new, false),
-            Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => return Err(error),
-            Err(error) => {
-                tracing::info!("staging beside the targets: {error}");
-                (false, true)
-            }
+    /// Makes the staging folder, if `looked`, a [`look`] into it, did not find it. Where that is refused, files
+    /// are staged beside their targets.
+    pub async fn prepare<T: Tree>(
+        target: &T,
+        agent: Token,
+        random: Arc<dyn Random>,
+        looked: Result<Option<Listing>>,
+    ) -> Result<Self> {
+        let (left, beside) = match looked {
+            Ok(Some(listing)) => (Some(listing), false),
+            Err(error) if error.kind().ends_round() => return Err(error),
+            Ok(None) | Err(_) => match own::make_folders(target, &own::staging_folders(&agent)).await {
+                Ok(true) => (Some(Listing::default()), false),
+                Ok(false) => (look(target, &agent).await.ok().flatten(), false),
+                Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::info!("staging beside the targets: {error}");
+                    (Some(Listing::default()), true)
+                }
+            },
         };
-        Ok(Self { agent, random, is_new, beside: beside.into() })
+        Ok(Self { agent, random, left, beside: beside.into() })
     }
 
     /// The staging folder as an earlier engine of this connection made it and left it empty.
     pub fn prepared(agent: Token, random: Arc<dyn Random>) -> Self {
-        Self { agent, random, is_new: true, beside: false.into() }
+        Self { agent, random, left: Some(Listing::default()), beside: false.into() }
     }
 
     /// A name that nobody had before, for something that will stand at `target`.
@@ -125,8 +145,9 @@ pub(super) async fn fence<T: Tree>(
     for one in in_batches(each, WIDTH).await {
         fenced.add(one?);
     }
-    if !staging.is_new {
-        sweep(target, staging, &mut fenced).await?;
+    match &staging.left {
+        Some(left) => sweep(target, staging, left, rows, &mut fenced).await?,
+        None => fenced.is_partial = true,
     }
     Ok(fenced)
 }
@@ -185,20 +206,19 @@ pub(super) async fn drop_staged<T: Tree>(target: &T, row: &TransferRow, record: 
     }
 }
 
-/// Removes what is in this agent's staging folder and was not kept.
-async fn sweep<T: Tree>(target: &T, staging: &Staging, fenced: &mut Fenced) -> Result<()> {
+/// Removes what was left in this agent's staging folder and no transfer names. What an old server process
+/// makes there after the look has no name yet that a rename could know.
+async fn sweep<T: Tree>(
+    target: &T,
+    staging: &Staging,
+    left: &Listing,
+    rows: &[TransferRow],
+    fenced: &mut Fenced,
+) -> Result<()> {
     let folder = own::stage(&staging.agent);
-    let listing = match target.list(&folder).await {
-        Ok(listing) => listing,
-        Err(error) if error.kind().ends_round() => return Err(error),
-        Err(error) => {
-            fenced.is_partial |= error.kind() != Kind::NotFound;
-            return Ok(()); // there is none, or we may not: nothing is staged there from now on
-        }
-    };
-    let kept: HashSet<&RelPath> = fenced.kept.values().map(|row| &row.staged).collect();
-    let found = listing.entries.iter().map(|entry| (folder.join(&entry.name), entry.stat.kind));
-    let stale = found.filter(|(path, _)| !kept.contains(path));
+    let known: HashSet<&RelPath> = rows.iter().map(|row| &row.staged).collect();
+    let found = left.entries.iter().map(|entry| (folder.join(&entry.name), entry.stat.kind));
+    let stale = found.filter(|(path, _)| !known.contains(path));
     let swept = stale.map(async |(path, kind)| {
         let result = match kind {
             EntryKind::Dir => sweep_bin(target, &path, &staging.fresh_inside()).await,

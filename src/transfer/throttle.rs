@@ -87,6 +87,11 @@ impl Throttle {
         Self { rate: limit.0.subscribe(), account: Arc::new(Mutex::new(account)) }
     }
 
+    /// Whether nothing is limited now, so that nothing need be counted either.
+    pub fn is_open(&self) -> bool {
+        self.rate.borrow().is_none()
+    }
+
     /// Waits until `bytes` may go.
     pub async fn take(&self, bytes: u64) {
         let mut rate = self.rate.clone();

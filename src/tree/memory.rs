@@ -11,6 +11,7 @@ mod rows;
 mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -30,6 +31,7 @@ pub const NEAR: Traits = Traits {
     readers: 1,
     writers: 1,
     is_far: false,
+    round_trip: Duration::ZERO,
 };
 
 /// What [`Memory::far`] is: whole seconds, neither ctime nor inodes.

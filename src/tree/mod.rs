@@ -29,6 +29,7 @@ pub mod own;
 pub mod space;
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -124,6 +125,9 @@ pub trait Tree: Send + Sync + 'static {
 
     /// What must be known of this side before asking it for anything.
     fn traits(&self) -> Traits;
+
+    /// Much is about to be asked for.
+    fn expect_much(&self) {}
 }
 
 /// A further handle to a staged file.
@@ -153,6 +157,8 @@ pub struct Traits {
     pub writers: usize,
     /// Whether reading costs the line (far) or only the disk (near).
     pub is_far: bool,
+    /// The shortest time from a request to its answer that was seen so far; zero: none was, or it is near.
+    pub round_trip: Duration,
 }
 
 /// A small file as [`Tree::read_whole`] found it.

@@ -72,6 +72,11 @@ pub fn stage(agent: &Token) -> RelPath {
     own(format!(".highwater/stage/{agent}"))
 }
 
+/// The folders that have to be there before one agent can stage, each in the one before it.
+pub fn staging_folders(agent: &Token) -> [RelPath; 3] {
+    [folder(), stages(), stage(agent)]
+}
+
 /// A file being written.
 pub fn staged(agent: &Token, token: &Token) -> RelPath {
     own(format!(".highwater/stage/{agent}/{token}"))
