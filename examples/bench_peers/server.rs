@@ -187,7 +187,8 @@ fn spawn(folder: &Path) -> Result<Child> {
 }
 
 /// The defaults, but for MaxStartups: some peers open more than ten connections at once, and must not be
-/// slowed down by those that the default drops at random.
+/// slowed down by those that the default drops at random; and for HOME, where a shell's start files would be,
+/// which may take seconds or leave locks behind when they are killed.
 fn config(folder: &Path, address: SocketAddr, settings: &Settings<'_>) -> Result<String> {
     let program = SFTP_SERVERS.into_iter().find(|path| Path::new(path).exists());
     let program = program.ok_or("sftp-server is not installed: apt-get install openssh-sftp-server")?;
@@ -199,7 +200,8 @@ fn config(folder: &Path, address: SocketAddr, settings: &Settings<'_>) -> Result
     Ok(format!(
         "ListenAddress {address}\nHostKey {folder}/host_key\nAuthorizedKeysFile {folder}/authorized_keys\n\
          Subsystem sftp {sftp}\nPidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\nMaxStartups 100\n{more}\n"
+         KbdInteractiveAuthentication no\nUseDNS no\nPrintMotd no\nMaxStartups 100\n\
+         SetEnv HOME=/nonexistent\n{more}\n"
     ))
 }
 

@@ -206,8 +206,15 @@ impl Case {
         Ok(ran)
     }
 
-    /// What must be true now.
+    /// What must be true now, and that nothing is left staged.
     pub fn check(&self, deletes: Deletes) -> Result<()> {
+        self.check_but_staged(deletes)?;
+        oracle::nothing_staged(&self.target())
+    }
+
+    /// What must be true now. A journal that is lost takes the agent's name with it: what that one staged is a
+    /// stranger's from then on, and is left alone for 30 days.
+    pub fn check_but_staged(&self, deletes: Deletes) -> Result<()> {
         oracle::check(&self.world, &self.source(), &self.target(), deletes)?;
         if self.keeps_trash { oracle::nothing_lost(&self.world, &self.target()) } else { Ok(()) }
     }

@@ -194,8 +194,8 @@ impl Dial for Reach {
         self.0.is_settled.load(Ordering::Relaxed)
     }
 
-    fn settled(&self) {
-        self.0.is_settled.store(self.0.keeps, Ordering::Relaxed);
+    fn settled(&self, is_in_order: bool) {
+        self.0.is_settled.store(self.0.keeps && is_in_order, Ordering::Relaxed);
     }
 }
 

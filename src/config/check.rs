@@ -299,7 +299,6 @@ impl Check<'_> {
                 .filter(|d| !d.is_zero()),
         };
         self.note_alarm(&path, &job);
-        self.note_daemon(&path, &job);
         Some(job)
     }
 
@@ -307,15 +306,6 @@ impl Check<'_> {
     fn note_alarm(&mut self, path: &str, job: &Job) {
         if job.no_success_for.is_some() && job.notify.is_empty() {
             self.note(&format!("{path}.alarm"), "nobody is told of it: the job has no \"notify\"");
-        }
-    }
-
-    fn note_daemon(&mut self, path: &str, job: &Job) {
-        let parts = job.needs_daemon();
-        if !parts.is_empty() {
-            let verb = if parts.len() == 1 && !parts[0].ends_with('s') { "takes" } else { "take" };
-            let parts = parts.join(", ");
-            self.note(path, format!("{parts} {verb} effect with the daemon only"));
         }
     }
 

@@ -228,19 +228,6 @@ pub struct Job {
     pub no_success_for: Option<Duration>,
 }
 
-impl Job {
-    /// What of this job only the daemon does.
-    pub fn needs_daemon(&self) -> Vec<&'static str> {
-        let parts = [
-            (self.schedule.is_some() || !self.only.spans.is_empty(), "schedule"),
-            (self.watch.is_some(), "watch"),
-            (self.only_if != OnlyIf::default(), "only_if"),
-            (self.no_success_for.is_some(), "alarm"),
-        ];
-        parts.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name).collect()
-    }
-}
-
 /// When rounds start by the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {

@@ -59,8 +59,8 @@ pub trait Dial: Send + Sync + 'static {
         false
     }
 
-    /// A round did.
-    fn settled(&self) {}
+    /// A round over it ended: in order, or not.
+    fn settled(&self, _is_in_order: bool) {}
 }
 
 /// What a round works with besides its [`Spec`].

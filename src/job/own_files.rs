@@ -48,9 +48,7 @@ pub(super) async fn write_root_id<T: Tree>(tree: &T, id: &Token, writer: &Writer
             Ok(id.clone())
         }
         Err(error) if error.kind() == Kind::Exists => {
-            if let Err(error) = tree.remove_file(&staged).await {
-                tracing::info!("leaving a staged file to the next sweep: {error}");
-            }
+            discard(tree, &staged, &error).await;
             read_root_id(tree).await?.ok_or(error)
         }
         Err(error) => Err(error),
@@ -78,7 +76,21 @@ pub(super) async fn write_generation<T: Tree>(
     made?;
     let (staged, finished) = staged?;
     crate::crash::point("generation: staged");
-    with_folders(tree, &folders, || tree.place(&staged, &path, &finished)).await.map(drop)
+    let placed = with_folders(tree, &folders, || tree.place(&staged, &path, &finished)).await;
+    if let Err(error) = &placed {
+        discard(tree, &staged, error).await;
+    }
+    placed.map(drop)
+}
+
+/// Removes a staged file that failed with `error`, as far as that can be done.
+async fn discard<T: Tree>(tree: &T, staged: &RelPath, error: &Error) {
+    if error.kind().loses_connection() {
+        return;
+    }
+    if let Err(error) = tree.remove_file(staged).await {
+        tracing::info!("leaving a staged file to the next sweep: {error}");
+    }
 }
 
 /// Does something that needs these folders of ours, which are there but for the first time.
@@ -137,11 +149,17 @@ impl Writer<'_> {
             staged.finish(size, &meta, self.durable),
         )
         .await;
-        written?;
-        if back? != text {
-            return Err(Error::new(Kind::Corrupt, "write", path).detail("it came back with other bytes"));
+        let checked = written.and(back).and_then(|back| match back == text {
+            true => finished,
+            false => Err(Error::new(Kind::Corrupt, "write", path).detail("it came back with other bytes")),
+        });
+        match checked {
+            Ok(finished) => Ok((staged_path, finished)),
+            Err(error) => {
+                discard(tree, &staged_path, &error).await;
+                Err(error)
+            }
         }
-        Ok((staged_path, finished?))
     }
 }
 

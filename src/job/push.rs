@@ -201,9 +201,7 @@ impl<D: Dial> Push<'_, D> {
             return Ok(Attempt::Again { look: false });
         }
         round.sweep(reached.far.as_ref(), self.looks && !reached.is_new).await?;
-        if engine.stages_inside() {
-            round.dial.settled();
-        }
+        round.dial.settled(engine.stages_inside());
         Ok(Attempt::Done(closing.held))
     }
 

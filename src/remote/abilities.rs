@@ -71,13 +71,6 @@ pub struct Known {
 }
 
 impl Known {
-    /// Whether RENAME refuses a name that is taken, as the servers do whose order is known: OpenSSH's
-    /// sftp-server links and unlinks (process_rename, read in 5.1 to 10.5), ours asks for no replacement.
-    /// Elsewhere it may replace.
-    pub fn refuses_taken_names(&self) -> bool {
-        self.keeps_order == Can::Yes
-    }
-
     /// This, and of what it does not know what was known before.
     pub fn or(self, before: Self) -> Self {
         let or = |now: Can, before: Can| if now == Can::Unknown { before } else { now };

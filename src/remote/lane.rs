@@ -5,11 +5,12 @@
 //! are what keeps memory small: nobody sends content without holding as many bytes of the window.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join;
+use futures_util::future::{Either, select};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::client::{Config, RawSftpSession};
 use russh_sftp::protocol::Packet;
@@ -233,8 +234,13 @@ async fn greet(session: &RawSftpSession, fault: &Fault, known: Acquaintance<'_>)
     let start = |e: &SftpError| status::to_error("start SFTP on", b"the server", e, fault.blame());
     let ask = || query(session, "limits@openssh.com", Vec::new());
     let in_order = matches!(known, Acquaintance::InOrder);
-    let (version, limits) =
-        join(session.init(), async { if in_order { Some(ask().await) } else { None } }).await;
+    let (init, early) =
+        (pin!(session.init()), pin!(async { if in_order { Some(ask().await) } else { None } }));
+    // Whoever does not announce it may never answer: then that is waited for no longer than for VERSION.
+    let (version, limits) = match select(init, early).await {
+        Either::Left((version, limits)) => (version, Either::Left(limits)),
+        Either::Right((limits, init)) => (init.await, Either::Right(limits)),
+    };
     let version = version.map_err(|e| match start(&e) {
         error if error.kind() == Kind::Protocol => error
             .hint("Something else than an SFTP server answers; `sftp` should be able to open the account."),
@@ -249,7 +255,11 @@ async fn greet(session: &RawSftpSession, fault: &Fault, known: Acquaintance<'_>)
     }
     let mut announced = Announced { extensions: version.extensions, ..Announced::default() };
     if announced.has("limits@openssh.com") {
-        let limits = match limits {
+        let early = match limits {
+            Either::Left(limits) => limits.await,
+            Either::Right(limits) => limits,
+        };
+        let limits = match early {
             Some(reply) => reply,
             None => ask().await,
         };

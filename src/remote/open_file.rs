@@ -69,8 +69,12 @@ impl Handle {
 
     /// Closes it, and lets another file be opened in its place: what is still done with its name needs
     /// no handle.
+    ///
+    /// Once only: servers give a closed handle's name to the next file they open.
     pub async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Relaxed);
+        if self.closed.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let reply = self.lane.session.close(self.wire.as_str()).await;
         drop(self.take_permit());
         reply.map(drop).map_err(|e| self.error("close", &e))

@@ -20,7 +20,7 @@ impl SftpTree {
         let taken = || {
             Error::new(ErrorKind::Exists, "rename to", escape(to)).detail("something stands there already")
         };
-        if !self.known().refuses_taken_names() && self.lstat_at(&lane, to).await?.is_some() {
+        if self.lstat_at(&lane, to).await?.is_some() {
             return Err(taken());
         }
         match self.rename_plainly(&lane, from, to).await {

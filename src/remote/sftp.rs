@@ -154,6 +154,15 @@ impl SftpTree {
         lanes[turn % lanes.len()].clone()
     }
 
+    /// A channel for a file: one that has a handle left, if there is one.
+    fn lane_for_file(&self) -> Arc<Lane> {
+        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut in_turn = (0..lanes.len()).map(|step| &lanes[(turn + step) % lanes.len()]);
+        let free = in_turn.find(|lane| lane.handles.available_permits() > 0);
+        free.unwrap_or(&lanes[turn % lanes.len()]).clone()
+    }
+
     pub(super) fn at(&self, path: &RelPath) -> Vec<u8> {
         self.root.join(path)
     }
@@ -363,7 +372,7 @@ impl Tree for SftpTree {
     }
 
     async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
-        let lane = self.lane();
+        let lane = self.lane_for_file();
         let handle = self.open_regular(lane.clone(), path, OpenFlags::READ, "open").await?;
         if self.known().keeps_order != Can::Yes || limit > lane.read_bytes() {
             let before = handle.fstat().await?;
@@ -379,13 +388,13 @@ impl Tree for SftpTree {
     }
 
     async fn open(&self, path: &RelPath) -> Result<FarSource> {
-        let handle = self.open_regular(self.lane(), path, OpenFlags::READ, "open").await?;
+        let handle = self.open_regular(self.lane_for_file(), path, OpenFlags::READ, "open").await?;
         Ok(FarSource::new(handle))
     }
 
     async fn stage(&self, path: &RelPath) -> Result<FarStaged> {
         let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
-        let lane = self.lane();
+        let lane = self.lane_for_file();
         match self.open_handle(lane.clone(), path, flags, "make the temporary file").await {
             Ok(handle) => Ok(FarStaged::new(handle, self.abilities.clone(), false)),
             Err(error) => Err(self.explain(&lane, &self.at(path), error).await),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::future::{join, join3};
+use tokio::sync::SemaphorePermit;
 
 use super::Shared;
 use super::place::Fate;
@@ -93,7 +94,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn carry_small(&self, item: &Carry<'_>) -> Result<Fate> {
-        let _room = self.content_room(item.source.size.max(1)).await?;
+        let room = self.content_room(item.source.size.max(1)).await?;
         if self.reads_far() {
             self.pay(item.source.size).await?;
         }
@@ -109,7 +110,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         let staged = self.staging.fresh(item.path);
         let noted = self.note_beside(item.path, &staged, &content.stat).await?;
-        let result = self.send_small(item, content, &staged).await;
+        let result = self.send_small(item, content, room, &staged).await;
         let result = self.explained(result).await;
         self.after_attempt(&staged, &result).await;
         self.forget_beside(noted, &result).await?;
@@ -163,7 +164,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
-    async fn send_small(&self, item: &Carry<'_>, content: Content, staged: &RelPath) -> Result<Fate> {
+    async fn send_small(
+        &self,
+        item: &Carry<'_>,
+        content: Content,
+        room: SemaphorePermit<'_>,
+        staged: &RelPath,
+    ) -> Result<Fate> {
         let file = Box::pin(self.staged(staged, || self.target.stage(staged))).await?;
         crate::crash::point("small: staged");
         let len = content.data.len() as u64;
@@ -197,7 +204,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             level: Some(self.options.sampling.level()),
             unsettled: content.racy,
         };
-        drop((content, file));
+        drop((content, room, file));
         let fate = Box::pin(self.place(placing, item.expect, there?)).await?;
         if fate == Fate::Done {
             crate::crash::point("small: placed");
@@ -281,9 +288,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(Fate::Done)
     }
 
-    pub(super) async fn content_room(&self, bytes: u64) -> Result<tokio::sync::SemaphorePermit<'_>> {
+    async fn content_room(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.content.acquire_many(bytes).await.map_err(|_| super::stopped())
+    }
+
+    pub(super) async fn piece_room(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.pieces.acquire_many(bytes).await.map_err(|_| super::stopped())
     }
 
     /// Whether reading the source costs the line.

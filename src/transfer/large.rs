@@ -169,7 +169,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             while reading.len() < PIECES_IN_FLIGHT / 2 && next < piece_count(size) {
                 let (index, (offset, len)) = (next, piece_range(next, size));
                 reading.push(async move {
-                    let _room = self.content_room(len).await?;
+                    let _room = self.piece_room(len).await?;
                     if is_far {
                         self.pay(len).await?;
                     }
@@ -307,7 +307,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
 
     async fn near_piece(&self, index: u64) -> Result<(u64, Piece)> {
         let (offset, len) = piece_range(index, self.stat.size);
-        let _room = self.engine.content_room(len).await?;
+        let _room = self.engine.piece_room(len).await?;
         let data = if self.engine.reads_far() {
             self.staged.first().read_at(offset, len).await?
         } else {
@@ -396,7 +396,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn shows_what_was_written(&self, another: &T::Staged) -> Result<bool> {
         let Some(&(index, piece)) = self.written.get() else { return Ok(false) };
         let (offset, len) = piece_range(index, self.stat.size);
-        let _room = self.engine.content_room(len).await?;
+        let _room = self.engine.piece_room(len).await?;
         let data = another.read_at(offset, len).await?;
         self.engine.count_read_back(len);
         Ok(data.len() as u64 == len && Piece::of(index, &data) == piece)
@@ -412,7 +412,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     /// One piece of a prefix that the far side keeps: it must be what the source has.
     async fn prove(&self, index: u64) -> Result<Option<(u64, Piece)>> {
         let (offset, len) = piece_range(index, self.stat.size);
-        let _room = self.engine.content_room(2 * len).await?;
+        let _room = self.engine.piece_room(2 * len).await?;
         let (staged, source) = (self.staged.of(index), self.source.of(index));
         let (there, here) = join(staged.read_at(offset, len), source.read_at(offset, len)).await;
         self.engine.count_read_back(len);
@@ -423,7 +423,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn send(&self, index: u64) -> Result<Option<(u64, Piece)>> {
         let engine = self.engine;
         let (offset, len) = piece_range(index, self.stat.size);
-        let _room = engine.content_room(len).await?;
+        let _room = engine.piece_room(len).await?;
         if engine.must_stop() {
             return Err(super::stopped());
         }
@@ -483,7 +483,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let picked = |&index: &u64| self.engine.options.sampling.picks(self.path, index);
         for index in (0..piece_count(self.stat.size)).filter(picked) {
             let (offset, len) = piece_range(index, self.stat.size);
-            let _room = self.engine.content_room(2 * len).await?;
+            let _room = self.engine.piece_room(2 * len).await?;
             self.engine.pay(len).await?;
             let (far, near) =
                 join(self.source.of(index).read_at(offset, len), self.staged.of(index).read_at(offset, len))

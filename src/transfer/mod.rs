@@ -63,8 +63,13 @@ const FILES_PER_SECOND: f64 = 12_000.0;
 /// Round trips from the first request for a small file to its last answer.
 const TRIPS_PER_FILE: f64 = 3.0;
 
-/// File content held in memory at once, over all files, in bytes.
-const CONTENT_BYTES: usize = 24 << 20;
+/// Content of small files held in memory at once, in bytes.
+const CONTENT_BYTES: usize = 12 << 20;
+
+/// Pieces of large files held in memory at once, in bytes: one file's window, and some for others. Apart from the
+/// content of small files, which is there before there is a handle: a piece is read when there is one already,
+/// and whoever waits for room for it must not wait for somebody who waits for a handle.
+const PIECES_BYTES: usize = 16 << 20;
 
 /// How long tasks may take to end after the round has.
 const LAST_WORK: Duration = Duration::from_secs(8);
@@ -107,6 +112,7 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
     trash: Trash,
     throttle: Throttle,
     content: Semaphore,
+    pieces: Semaphore,
     /// Transfers that an earlier attempt left and that may be gone on with, by target path.
     unfinished: Mutex<HashMap<RelPath, TransferRow>>,
     /// Folders of the target in which names changed.
@@ -188,6 +194,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             throttle: Throttle::new(&options.rate),
             trash: Trash::new(options.trash.clone()),
             content: Semaphore::new(CONTENT_BYTES),
+            pieces: Semaphore::new(PIECES_BYTES),
             gates: Gates::default(),
             check,
             unfinished: Mutex::new(unfinished),

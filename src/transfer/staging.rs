@@ -48,20 +48,23 @@ impl Staging {
         random: Arc<dyn Random>,
         looked: Result<Option<Listing>>,
     ) -> Result<Self> {
-        let (left, beside) = match looked {
-            Ok(Some(listing)) => (Some(listing), false),
+        let unseen = match looked {
+            Ok(Some(left)) => return Ok(Self { agent, random, left: Some(left), beside: false.into() }),
             Err(error) if error.kind().ends_round() => return Err(error),
-            Ok(None) | Err(_) => match own::make_folders(target, &own::staging_folders(&agent)).await {
-                Ok(true) => (Some(Listing::default()), false),
-                Ok(false) => (look(target, &agent).await.ok().flatten(), false),
-                Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => {
-                    return Err(error);
-                }
-                Err(error) => {
-                    tracing::info!("staging beside the targets: {error}");
-                    (Some(Listing::default()), true)
-                }
+            Ok(None) => Some(Listing::default()),
+            Err(_) => None,
+        };
+        let (left, beside) = match own::make_folders(target, &own::staging_folders(&agent)).await {
+            Ok(true) => (Some(Listing::default()), false),
+            Ok(false) => match look(target, &agent).await {
+                Err(error) if error.kind().ends_round() => return Err(error),
+                looked => (looked.ok().flatten(), false),
             },
+            Err(error) if error.kind().ends_round() || error.kind() == Kind::NoSpace => return Err(error),
+            Err(error) => {
+                tracing::info!("staging beside the targets: {error}");
+                (unseen, true)
+            }
         };
         Ok(Self { agent, random, left, beside: beside.into() })
     }
@@ -146,7 +149,17 @@ pub(super) async fn fence<T: Tree>(
         fenced.add(one?);
     }
     match &staging.left {
-        Some(left) => sweep(target, staging, left, rows, &mut fenced).await?,
+        Some(left) => {
+            sweep(target, staging, left, rows, &mut fenced).await?;
+            // Whoever left something may have a process over there that works on: what it made since the look.
+            if !left.entries.is_empty() || !rows.is_empty() {
+                match look(target, &staging.agent).await {
+                    Ok(more) => sweep(target, staging, &more.unwrap_or_default(), rows, &mut fenced).await?,
+                    Err(error) if error.kind().ends_round() => return Err(error),
+                    Err(error) => tracing::info!("cannot look into the staging folder again: {error}"),
+                }
+            }
+        }
         None => fenced.is_partial = true,
     }
     Ok(fenced)
@@ -216,7 +229,8 @@ async fn sweep<T: Tree>(
     fenced: &mut Fenced,
 ) -> Result<()> {
     let folder = own::stage(&staging.agent);
-    let known: HashSet<&RelPath> = rows.iter().map(|row| &row.staged).collect();
+    let kept: HashSet<RelPath> = fenced.kept.values().map(|row| row.staged.clone()).collect();
+    let known: HashSet<&RelPath> = rows.iter().map(|row| &row.staged).chain(&kept).collect();
     let found = left.entries.iter().map(|entry| (folder.join(&entry.name), entry.stat.kind));
     let stale = found.filter(|(path, _)| !known.contains(path));
     let swept = stale.map(async |(path, kind)| {

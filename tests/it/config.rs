@@ -287,7 +287,6 @@ fn rounds_may_be_kept_to_times_of_the_week() {
             (spans.iter().map(ToString::to_string).collect(), zone)
         );
         assert_eq!(job.schedule.is_some(), has_moments, "{lines}");
-        assert_eq!(job.needs_daemon().contains(&"schedule"), has_moments || !spans.is_empty(), "{lines}");
     };
     let nights = "22:00-06:00";
     check("schedule: {every: 1h}", &[], None, true);
@@ -501,14 +500,6 @@ fn the_first_default_file_is_taken() {
     }
     let missing = load(Some(&home.path().join("nowhere.yml")), &env).unwrap_err().to_string();
     assert!(missing.contains("nowhere.yml: this file cannot be read: No such file"), "{missing}");
-}
-
-#[test]
-fn what_only_the_daemon_does_is_noted_once_per_job() {
-    let text = job("watch: {}, schedule: {every: 1h}, hooks: {before: [[x]]}");
-    let notes: Vec<String> = load_text(&text).unwrap().notes.iter().map(ToString::to_string).collect();
-    let expected = "jobs.j: schedule, watch take effect with the daemon only";
-    assert_eq!(notes, [expected]);
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn case(bench: &Bench, mut random: Random) -> Result<Facts> {
         if ran.of_kind("problems", "changed-at-target") == 0 {
             ran.ends(0)?;
         }
-        case.check(Deletes::MayWait)?;
+        case.check_but_staged(Deletes::MayWait)?;
     }
     case.round(&[])?.did_nothing().map_err(|e| format!("{harm:?}: {e}"))?;
     watcher.end()?;
@@ -168,7 +168,7 @@ fn judge(case: &Case, journal: &Path, distrusted: bool, before: &Tree, ran: &Ran
     if ran.code() != Some(0) {
         return Err("it was not put right".into());
     }
-    case.check(Deletes::MayWait)?;
+    case.check_but_staged(Deletes::MayWait)?;
     let knows_nothing = was_rebuilt(journal)? || distrusted;
     if knows_nothing && ran.count("deleted") > 0 {
         return Err("it deleted by a journal that it should not trust".into());
