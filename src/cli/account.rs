@@ -1,4 +1,5 @@
-//! From what was typed or configured to an account: where it is, how to log in, which host key to expect.
+//! From what was typed or configured, and what ssh_config says of it, to an account: where it is, how it is reached,
+//! how to log in, which host key to expect. Hops on the way are accounts too, of which ssh_config alone speaks.
 //!
 //! Nothing is connected to, and no secret read. Pins of the journal are the caller's to add, because a
 //! command may have opened a journal of its own.
@@ -6,30 +7,31 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::by_ssh::by_ssh;
 use super::ends::{Far, Form};
-use super::me;
-use crate::config::model::{Auth, Config, Secret, Server};
-use crate::error::{Error, Result};
+use super::{alias, me};
+use crate::config::model::{Auth, Config, Secret, Server, Via};
+use crate::error::{Error, Kind, Result};
 use crate::path::escape;
 use crate::remote::connect::{Endpoint, HostTrust, KeyFile, Login, Suite};
+use crate::remote::route::{Route, Target, Way};
 use crate::secret::Prompt;
 use crate::secret::terminal::Terminal;
+use crate::sshconfig::{Jump, Note, Proxy, Query, Resolved, Source, Strict};
 
 /// The port of SSH (RFC 4253 §4).
 const SSH_PORT: u16 = 22;
 
-/// The known_hosts file of the whole system, as OpenSSH has it.
-const SYSTEM_KNOWN_HOSTS: &str = "/etc/ssh/ssh_known_hosts";
+/// Servers on the way to one.
+const MOST_HOPS: usize = 16;
 
 /// An account on a server.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Where, and who.
-    pub endpoint: Endpoint,
-    /// How to log in.
-    pub login: Login,
-    /// Whom to trust; without the journal's pins.
-    pub trust: HostTrust,
+    /// All there is to know for logging in, but for the journal's pins.
+    pub target: Target,
+    /// What of ssh_config is not acted upon.
+    pub notes: Vec<Note>,
 }
 
 /// What flags say about the account; they win over the config.
@@ -41,6 +43,20 @@ pub struct Flags {
     pub identity: Vec<PathBuf>,
     /// `--accept-new-host-key`
     pub accept_new_host_key: bool,
+    /// Whether a person started this one round: then ssh_config may say that new host keys are accepted.
+    pub is_one_round: bool,
+    /// `-F`
+    pub ssh_config: Option<PathBuf>,
+    /// `--via`
+    pub via: Option<Via>,
+}
+
+impl Flags {
+    /// Whether the key of a host that was never seen before is accepted.
+    pub fn accept_new(&self, said: &Resolved) -> bool {
+        let by_config = matches!(said.settings.strict, Some(Strict::AcceptNew | Strict::No));
+        self.accept_new_host_key || (self.is_one_round && by_config)
+    }
 }
 
 /// What the process finds around it.
@@ -70,54 +86,152 @@ impl Surroundings {
 /// and keys it then takes unless the end or the flags say otherwise.
 pub fn of_end(config: &Config, far: &Far, flags: &Flags, around: &Surroundings) -> Result<Account> {
     let server = config.server(&far.host).filter(|_| far.form == Form::Short);
-    let endpoint = Endpoint {
+    let query = Query {
         host: server.map_or(&far.host, |server| &server.host).clone(),
-        port: flags.port.or(far.port).or(server.and_then(port)).unwrap_or(SSH_PORT),
-        user: user(far.user.as_ref().or(server.and_then(|server| server.user.as_ref())))?,
+        user: far.user.clone().or(server.and_then(|server| server.user.clone())),
+        port: flags.port.or(far.port).or(server.and_then(port)),
+        jumps: None,
     };
-    account(endpoint, server, flags, around)
+    Asked { server, flags, around }.account(&query)
 }
 
 /// The account of a server of the config.
 pub fn of_server(server: &Server, around: &Surroundings) -> Result<Account> {
-    let (host, user) = (server.host.clone(), user(server.user.as_ref())?);
-    let endpoint = Endpoint { host, port: port(server).unwrap_or(SSH_PORT), user };
-    account(endpoint, Some(server), &Flags::default(), around)
+    let query =
+        Query { host: server.host.clone(), user: server.user.clone(), port: port(server), jumps: None };
+    Asked { server: Some(server), flags: &Flags::default(), around }.account(&query)
 }
 
-fn account(
-    endpoint: Endpoint,
-    server: Option<&Server>,
-    flags: &Flags,
-    around: &Surroundings,
-) -> Result<Account> {
-    let usual = Auth::default();
-    let login = login(server.map_or(&usual, |server| &server.auth), &flags.identity, around)?;
-    let pinned = server.map(|server| server.host_keys.iter().map(|key| key.as_str().to_owned()).collect());
-    let own = around.home.as_ref().map(|home| home.join(".ssh/known_hosts"));
-    let trust = HostTrust {
-        pinned: pinned.unwrap_or_default(),
-        known_hosts: own.into_iter().chain([SYSTEM_KNOWN_HOSTS.into()]).collect(),
-        accept_new: flags.accept_new_host_key,
-        suite: Suite { legacy: server.is_some_and(|server| server.legacy) },
-        ..HostTrust::default()
-    };
-    Ok(Account { endpoint, login, trust })
+/// What was said of an account besides its name.
+struct Asked<'a> {
+    server: Option<&'a Server>,
+    flags: &'a Flags,
+    around: &'a Surroundings,
 }
 
-/// Keys of flags take the place of configured ones; the configured passphrase belongs to those only.
-fn login(auth: &Auth, identity: &[PathBuf], around: &Surroundings) -> Result<Login> {
-    let agent = around.agent.clone().filter(|_| auth.agent);
-    let mut login = match &around.home {
-        Some(home) => Login::usual(&home.join(".ssh"), agent),
-        None => Login { agent, ..Login::default() },
-    };
-    login.keys = if identity.is_empty() { configured(auth) } else { named(identity, around)? };
-    login.certificates = auth.certificates.clone();
-    login.password = auth.password.clone();
-    login.code = auth.code.clone();
-    login.prompt = around.prompt.clone();
-    Ok(login)
+impl Asked<'_> {
+    fn account(&self, query: &Query) -> Result<Account> {
+        let source = self.source();
+        let mut said = alias::ask(query, &source, self.around)?;
+        let notes = std::mem::take(&mut said.notes);
+        let via = self.flags.via.or(self.server.map(|server| server.via)).unwrap_or_default();
+        let way = match via {
+            Via::Direct => self.way(query, &said, MOST_HOPS)?,
+            Via::Ssh => {
+                let unattended = self.around.prompt.is_none();
+                Way::BySsh(by_ssh(query, self.server, &said, self.flags, &source, unattended))
+            }
+        };
+        Ok(Account { target: self.target(query, &said, way)?, notes })
+    }
+
+    /// Which files of ssh_config are read.
+    fn source(&self) -> Source {
+        match &self.flags.ssh_config {
+            Some(path) if path.as_os_str() == "none" => Source::Nothing,
+            Some(path) => Source::File(expanded(path, self.around.home.as_deref())),
+            None => self.server.map(|server| server.ssh_config.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn target(&self, query: &Query, said: &Resolved, way: Way) -> Result<Target> {
+        let named = query.user.as_ref().or(said.user());
+        let endpoint = Endpoint {
+            host: said.host.clone(),
+            port: query.port.or(said.port()).unwrap_or(SSH_PORT),
+            user: named.cloned().map_or_else(me::login_name, Ok)?,
+        };
+        let pinned = self.server.iter().flat_map(|server| &server.host_keys);
+        let trust = HostTrust {
+            pinned: pinned.map(|key| key.as_str().to_owned()).collect(),
+            known_hosts: alias::known_hosts(said, self.around.home.as_deref()),
+            alias: said.host_key_alias.clone(),
+            accept_new: self.flags.accept_new(said),
+            suite: Suite { legacy: self.server.is_some_and(|server| server.legacy) },
+            ..HostTrust::default()
+        };
+        let mut manner = alias::manner(said);
+        if said.host != query.host || !matches!(way, Way::Direct) {
+            manner.known_as = Some((query.host.clone(), query.port));
+        }
+        let route = Route { way, manner };
+        Ok(Target { endpoint, login: self.login(said)?, trust, route })
+    }
+
+    /// What carries the session, with so many hops at most.
+    fn way(&self, query: &Query, said: &Resolved, most_hops: usize) -> Result<Way> {
+        match &said.proxy {
+            Proxy::Direct => Ok(Way::Direct),
+            Proxy::Command(command) => {
+                Ok(Way::Command { command: command.clone(), unattended: self.around.prompt.is_none() })
+            }
+            Proxy::Jumps(jumps) => self.hop(query, jumps, most_hops),
+        }
+    }
+
+    /// The way through the last of these hosts, which is reached through those before it; the first one as
+    /// ssh_config says of it. No config of ours, no key and no password of the server itself is for them.
+    fn hop(&self, query: &Query, jumps: &[Jump], most_hops: usize) -> Result<Way> {
+        let circle = || {
+            let error = Error::new(Kind::Usage, "find the way to", escape(query.host.as_bytes()));
+            error.detail("its ProxyJump in ssh_config leads in a circle, or over too many hosts")
+        };
+        let Some(((last, before), left)) = jumps.split_last().zip(most_hops.checked_sub(1)) else {
+            return Err(circle());
+        };
+        let jumps = (!before.is_empty()).then(|| before.to_vec());
+        let there = Query { host: last.host.clone(), user: last.user.clone(), port: last.port, jumps };
+        let source = self.source();
+        let said = alias::ask(&there, &source, self.around)?;
+        let flags = Flags {
+            accept_new_host_key: self.flags.accept_new_host_key,
+            is_one_round: self.flags.is_one_round,
+            ssh_config: as_flag(&source),
+            ..Flags::default()
+        };
+        let hop = Asked { server: None, flags: &flags, around: self.around };
+        let way = hop.way(&there, &said, left)?;
+        Ok(Way::Jump(Box::new(hop.target(&there, &said, way)?)))
+    }
+
+    /// Keys of flags take the place of configured ones, those of what ssh_config says; the configured
+    /// passphrase belongs to the configured ones only.
+    fn login(&self, said: &Resolved) -> Result<Login> {
+        let usual = Auth::default();
+        let auth = self.server.map_or(&usual, |server| &server.auth);
+        let agent = alias::agent(said, self.around).filter(|_| auth.agent);
+        let mut login = match &self.around.home {
+            Some(home) => Login::usual(&home.join(".ssh"), agent),
+            None => Login { agent, ..Login::default() },
+        };
+        login.keys = match (self.flags.identity.is_empty(), auth.keys.is_empty()) {
+            (false, _) => named(&self.flags.identity, self.around)?,
+            (true, false) => configured(auth),
+            (true, true) => {
+                login.offers_agent_too = said.settings.identities_only != Some(true);
+                said.identity_files.iter().map(KeyFile::new).collect()
+            }
+        };
+        if said.settings.identities_only == Some(true) && login.keys.is_empty() {
+            let there = login.default_keys.iter().filter(|path| path.exists());
+            login.keys = there.map(KeyFile::new).collect();
+        }
+        login.certificates = auth.certificates.iter().chain(&said.certificate_files).cloned().collect();
+        login.accepted_algorithms = said.settings.pubkey_algorithms.clone();
+        login.password = auth.password.clone();
+        login.code = auth.code.clone();
+        login.prompt = self.around.prompt.clone();
+        Ok(login)
+    }
+}
+
+/// The flag that names these files; `None`: no flag.
+fn as_flag(source: &Source) -> Option<PathBuf> {
+    match source {
+        Source::Usual => None,
+        Source::File(path) => Some(path.clone()),
+        Source::Nothing => Some("none".into()),
+    }
 }
 
 fn configured(auth: &Auth) -> Vec<KeyFile> {
@@ -146,10 +260,6 @@ fn port(server: &Server) -> Option<u16> {
     server.port.map(std::num::NonZeroU16::get)
 }
 
-fn user(named: Option<&String>) -> Result<String> {
-    named.cloned().map_or_else(me::login_name, Ok)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +281,8 @@ mod tests {
             auth,
             host_keys: Vec::new(),
             legacy: false,
+            ssh_config: Source::Usual,
+            via: Via::Direct,
         };
         Config { servers: vec![server], ..Config::default() }
     }
@@ -187,7 +299,7 @@ mod tests {
     fn flags_win_over_the_end_and_that_over_the_config() {
         let check = |end: &str, port, expected: &str| {
             let flags = Flags { port, ..Flags::default() };
-            assert_eq!(account(end, &flags).endpoint.to_string(), expected, "{end}");
+            assert_eq!(account(end, &flags).target.endpoint.to_string(), expected, "{end}");
         };
         check("offsite", None, "web1@backup.example.org:2022");
         check("me@offsite:x", None, "me@backup.example.org:2022");
@@ -203,7 +315,7 @@ mod tests {
         let check = |end: &str, identity: &str, expected: &[&str], has_passphrase| {
             let identity = Some(PathBuf::from(identity)).filter(|path| path != Path::new(""));
             let flags = Flags { identity: identity.into_iter().collect(), ..Flags::default() };
-            let login = account(end, &flags).login;
+            let login = account(end, &flags).target.login;
             let keys: Vec<String> = login.keys.iter().map(|key| key.source.to_string()).collect();
             assert_eq!(keys, expected, "{end}");
             assert_eq!(login.keys.iter().any(|key| key.passphrase.is_some()), has_passphrase, "{end}");
@@ -217,7 +329,7 @@ mod tests {
     #[test]
     fn the_agent_is_asked_unless_the_config_says_no() {
         let check = |end: &str, expected: Option<&str>| {
-            let login = account(end, &Flags::default()).login;
+            let login = account(end, &Flags::default()).target.login;
             assert_eq!(login.agent.as_deref(), expected.map(Path::new), "{end}");
             assert_eq!(login.default_keys[0], Path::new("/home/ann/.ssh/id_ed25519"));
         };
@@ -228,13 +340,93 @@ mod tests {
     #[test]
     fn known_hosts_are_those_of_openssh() {
         let flags = Flags { accept_new_host_key: true, ..Flags::default() };
-        let trust = account("me@host", &flags).trust;
-        let expected = [Path::new("/home/ann/.ssh/known_hosts"), Path::new(SYSTEM_KNOWN_HOSTS)];
+        let trust = account("me@host", &flags).target.trust;
+        let expected = [Path::new("/home/ann/.ssh/known_hosts"), Path::new("/etc/ssh/ssh_known_hosts")];
         assert_eq!((trust.known_hosts, trust.accept_new), (expected.map(PathBuf::from).into(), true));
         let server = &config().servers[0];
         assert_eq!(
-            of_server(server, &around()).unwrap().endpoint.to_string(),
+            of_server(server, &around()).unwrap().target.endpoint.to_string(),
             "web1@backup.example.org:2022"
         );
+    }
+
+    /// The account of `end` with this text as the file of ssh_config.
+    fn with_ssh_config(text: &str, end: &str, flags: Flags) -> Result<Account> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let flags = Flags { ssh_config: Some(file.path().into()), ..flags };
+        of_end(&config(), &parse_host(end).unwrap(), &flags, &around())
+    }
+
+    #[test]
+    fn an_alias_says_where_who_and_with_which_keys() {
+        let text = "Host box\nHostName h.example\nPort 2022\nUser web1\nIdentityFile ~/k\nCertificateFile /c\n\
+                    HostKeyAlias name\nUserKnownHostsFile /kh\nIdentityAgent /agent\nServerAliveInterval 5\n";
+        let check = |end: &str, flags: Flags, expected: &str, keys: &[&str]| {
+            let target = with_ssh_config(text, end, flags).unwrap().target;
+            let found: Vec<String> = target.login.keys.iter().map(|key| key.source.to_string()).collect();
+            assert_eq!(
+                (target.endpoint.to_string().as_str(), found),
+                (expected, keys.iter().map(|k| (*k).into()).collect())
+            );
+            target
+        };
+        let target = check("box", Flags::default(), "web1@h.example:2022", &["file:/home/ann/k"]);
+        assert_eq!((target.login.agent, target.login.offers_agent_too), (Some("/agent".into()), true));
+        assert_eq!((target.login.certificates, target.trust.alias), (vec!["/c".into()], Some("name".into())));
+        assert_eq!(target.trust.known_hosts, [PathBuf::from("/kh"), "/etc/ssh/ssh_known_hosts".into()]);
+        assert_eq!(target.route.manner.ask_after, Some(std::time::Duration::from_secs(5)));
+        let flags = Flags { identity: vec!["/i".into()], port: Some(1), ..Flags::default() };
+        check("me@box", flags, "me@h.example:1", &["file:/i"]);
+        check("sftp://me@box:7", Flags::default(), "me@h.example:7", &["file:/home/ann/k"]);
+        check("offsite", Flags::default(), "web1@backup.example.org:2022", &["file:/keys/offsite"]);
+        let only = with_ssh_config("IdentitiesOnly yes\nIdentityFile /k\n", "box", Flags::default()).unwrap();
+        assert!(!only.target.login.offers_agent_too);
+    }
+
+    #[test]
+    fn new_host_keys_are_accepted_by_ssh_config_in_one_round_only() {
+        let check = |text: &str, is_one_round, expected| {
+            let flags = Flags { is_one_round, ..Flags::default() };
+            let account = with_ssh_config(text, "offsite", flags).unwrap();
+            assert_eq!(account.target.trust.accept_new, expected, "{text}");
+        };
+        check("StrictHostKeyChecking no\n", true, true);
+        check("StrictHostKeyChecking accept-new\n", true, true);
+        check("StrictHostKeyChecking no\n", false, false);
+        check("StrictHostKeyChecking ask\n", true, false);
+        check("", true, false);
+    }
+
+    #[test]
+    fn hops_are_accounts_of_their_own() {
+        let text = "Host far\nProxyJump ann@two:2,three\nUser farmer\nHost two\nProxyJump one\nHostName 10.0.0.2\n\
+                    Host three\nProxyJump never\nUser third\nIdentityFile /k3\n";
+        let flags = Flags { identity: vec!["/i".into()], port: Some(9), ..Flags::default() };
+        let target = with_ssh_config(text, "far", flags).unwrap().target;
+        let hops = target.hops();
+        let shown: Vec<String> = hops.iter().map(|hop| hop.endpoint.to_string()).collect();
+        let me = me::login_name().unwrap();
+        assert_eq!(shown, [format!("{me}@one:22"), "ann@10.0.0.2:2".into(), "third@three:22".into()]);
+        assert_eq!(hops[2].login.keys, [KeyFile::new("/k3")]);
+        assert_eq!(target.endpoint.to_string(), "farmer@far:9");
+        let direct = with_ssh_config("Host a\nProxyJump none\nHost *\nProxyJump a\n", "b", Flags::default());
+        assert_eq!(direct.unwrap().target.hops().len(), 1);
+        for circle in ["Host *\nProxyJump a\n", "Host a\nProxyJump b\nHost b\nProxyJump a\n"] {
+            let error = with_ssh_config(circle, "b", Flags::default()).unwrap_err();
+            assert!(error.reason().contains("circle"), "{}", error.reason());
+        }
+    }
+
+    #[test]
+    fn a_server_may_be_reached_by_ssh_itself() {
+        let flags = Flags { via: Some(Via::Ssh), ..Flags::default() };
+        let target = with_ssh_config("ProxyJump a\n", "me@box", flags).unwrap().target;
+        let Way::BySsh(ssh) = &target.route.way else { panic!("{:?}", target.route.way) };
+        assert!(
+            ssh.unattended && ssh.arguments.ends_with(&["-l", "me", "--", "box", "sftp"].map(String::from))
+        );
+        let command = with_ssh_config("ProxyCommand nc %h %p\n", "box:x", Flags::default()).unwrap().target;
+        assert!(matches!(command.route.way, Way::Command { command, .. } if command == "nc box 22"));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
-use crate::config::model::Event;
+use crate::config::model::{Event, Via};
 use crate::hash::Level;
 use crate::units::{Rate, parse_duration};
 
@@ -124,6 +124,12 @@ pub struct Round {
     /// Log in with this private key; may be given again
     #[arg(short, long, value_name = "KEY")]
     pub identity: Vec<PathBuf>,
+    /// Read this in place of ~/.ssh/config and /etc/ssh/ssh_config; none for neither
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub ssh_config: Option<PathBuf>,
+    /// Who makes the session: direct, or OpenSSH's own ssh for logins that only it can do
+    #[arg(long, value_name = "direct|ssh", value_parser = via())]
+    pub via: Option<Via>,
     /// Follow deletes: what went away at the source goes to the target's trash
     #[arg(long)]
     pub delete: bool,
@@ -283,6 +289,9 @@ pub struct Trust {
     /// Port of the SSH server
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
+    /// Read this in place of ~/.ssh/config and /etc/ssh/ssh_config; none for neither
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub ssh_config: Option<PathBuf>,
     /// Pin the key if this is its fingerprint, and ask nothing
     #[arg(long, value_name = "SHA256:…")]
     pub fingerprint: Option<String>,
@@ -306,6 +315,12 @@ pub struct Probe {
     /// Log in with this private key; may be given again
     #[arg(short, long, value_name = "KEY")]
     pub identity: Vec<PathBuf>,
+    /// Read this in place of ~/.ssh/config and /etc/ssh/ssh_config; none for neither
+    #[arg(short = 'F', long, value_name = "FILE")]
+    pub ssh_config: Option<PathBuf>,
+    /// Who makes the session: direct, or OpenSSH's own ssh for logins that only it can do
+    #[arg(long, value_name = "direct|ssh", value_parser = via())]
+    pub via: Option<Via>,
     /// Pin the key of a host that was never seen before; a changed key is still refused
     #[arg(long)]
     pub accept_new_host_key: bool,
@@ -425,6 +440,11 @@ fn level() -> impl TypedValueParser<Value = Level> {
     PossibleValuesParser::new(levels).try_map(|text| Level::parse(&text).ok_or("there is no such level"))
 }
 
+fn via() -> impl TypedValueParser<Value = Via> {
+    PossibleValuesParser::new(["direct", "ssh"])
+        .map(|text| if text == "ssh" { Via::Ssh } else { Via::Direct })
+}
+
 fn event() -> impl TypedValueParser<Value = Event> {
     let find = |text: String| Event::ALL.into_iter().find(|event| event.as_str() == text);
     PossibleValuesParser::new(Event::ALL.map(Event::as_str))
@@ -493,6 +513,8 @@ mod tests {
         check("-i a --identity b", |r| r.identity == [PathBuf::from("a"), PathBuf::from("b")]);
         check("--delete --accept-deletes", |r| r.delete && r.accept_deletes);
         check("--exclude *.tmp --exclude=/cache/", |r| r.exclude == ["*.tmp", "/cache/"]);
+        check("-F none", |r| r.ssh_config == Some("none".into()));
+        check("--via ssh", |r| r.via == Some(Via::Ssh));
         check("--limit 2MiB/s", |r| r.limit == "2MiB/s".parse().ok());
         check("--verify sample", |r| r.verify == Some(Level::Sample));
         check("--durable no", |r| r.durable == Some(false));

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::Context;
+use super::account::{self, Surroundings};
 use super::args::ConfigCommand;
+use crate::config::model::Config;
 use crate::config::{self, Env, Loaded};
 use crate::error::{Error, Kind, Result};
 use crate::journal::place::expand_home;
@@ -35,7 +37,8 @@ fn check(context: &Context) -> Result<u8> {
         }
     };
     let file = file(&loaded)?;
-    let notes: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
+    let mut notes: Vec<String> = loaded.notes.iter().map(ToString::to_string).collect();
+    notes.extend(of_ssh_config(&loaded.config)?);
     let (servers, jobs) = (loaded.config.servers.len(), loaded.config.jobs.len());
     let document = Checked { version: 1, file: &file, servers, jobs, notes: &notes };
     context.show.either(&document, || {
@@ -48,6 +51,22 @@ fn check(context: &Context) -> Result<u8> {
         [head].into_iter().chain(notes).collect::<Vec<_>>().join("\n")
     })?;
     Ok(0)
+}
+
+/// What of ssh_config is not acted upon for these servers, each line once. Errors with `Usage` where a file of it
+/// cannot be used.
+fn of_ssh_config(config: &Config) -> Result<Vec<String>> {
+    let around = Surroundings::of_process();
+    let mut notes: Vec<String> = Vec::new();
+    for server in &config.servers {
+        for note in account::of_server(server, &around)?.notes {
+            let note = note.to_string();
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+    Ok(notes)
 }
 
 #[derive(Serialize)]

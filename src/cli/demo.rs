@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::journal::place::{StateDir, expand_home};
 use crate::monitor::{Event, Monitor};
 use crate::path::escape;
+use crate::remote::route::{Route, Target};
 use crate::report::progress::Progress;
 use crate::report::{count, one_line};
 use crate::units::human_duration;
@@ -82,7 +83,9 @@ impl Around for Teller<'_> {
 
     async fn reach(&self, to: To) -> Result<Reach> {
         let state = StateDir::resolve(Some(&to.state), &|_| None)?;
-        let account = Account { endpoint: to.endpoint, login: to.login, trust: to.trust };
+        let route = Route::default();
+        let target = Target { endpoint: to.endpoint, login: to.login, trust: to.trust, route };
+        let account = Account { target, notes: Vec::new() };
         Ok(Reach::new(&state, account, to.root).await?.with_journal(&to.journal))
     }
 

@@ -12,7 +12,8 @@ use crate::journal::place::StateDir;
 use crate::journal::{Journal, Pin};
 use crate::outcome::Outcome;
 use crate::path::escape;
-use crate::remote::connect::{Endpoint, HostKeyRecord};
+use crate::remote::connect::{Connection, Endpoint, HostKeyRecord};
+use crate::remote::route::Target;
 use crate::report::history::{History, PastRound};
 use crate::report::summary::Started;
 
@@ -91,6 +92,26 @@ pub async fn pins(state: &StateDir, server: &Endpoint) -> Result<Vec<Pin>> {
         Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// Adds the journal's pins to whom a server and the hops on the way to it are trusted by.
+pub async fn add_pins(state: &StateDir, target: &mut Target) -> Result<()> {
+    let mut next = Some(target);
+    while let Some(target) = next {
+        let pinned = pins(state, &target.endpoint).await?;
+        target.trust.journal_pins =
+            pinned.iter().map(|pin| format!("{} {}", pin.key_type, pin.key)).collect();
+        next = target.hop_mut();
+    }
+    Ok(())
+}
+
+/// Pins the host keys that were accepted at first contact, of hops too.
+pub async fn pin_accepted(state: &StateDir, connection: &Connection, command: &str) -> Result<()> {
+    for (endpoint, key) in connection.accepted_new_keys() {
+        pin(state, endpoint, key, false, command).await?;
+    }
+    Ok(())
 }
 
 /// Pins a host key that a person accepted, in place of the old ones or beside them. `command` is who

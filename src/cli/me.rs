@@ -25,6 +25,16 @@ fn in_password_file(text: &str, uid: u32) -> Option<String> {
     text.lines().find_map(row)
 }
 
+/// The home folder of another user, passwd(5); `None` if there is no such user.
+pub fn home_of(user: &str) -> Option<String> {
+    home_in_password_file(&std::fs::read_to_string("/etc/passwd").ok()?, user)
+}
+
+fn home_in_password_file(text: &str, user: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.split(':').next() == Some(user))?;
+    line.split(':').nth(5).map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +47,7 @@ mod tests {
         check(0, Some("root"));
         check(1000, Some("ann"));
         check(10, None);
+        assert_eq!(home_in_password_file(text, "ann").as_deref(), Some("/home/ann"));
+        assert_eq!(home_in_password_file(text, "eve"), None);
     }
 }

@@ -4,8 +4,10 @@
 //! the exit code; an error that it returns is shown here, once.
 
 pub mod account;
+mod alias;
 pub mod args;
 mod ask;
+mod by_ssh;
 mod config;
 mod daemon;
 mod demo;

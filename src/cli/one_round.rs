@@ -55,9 +55,12 @@ pub async fn run(context: &Context, mode: Mode, source: &OsStr, target: &OsStr, 
         port: flags.port,
         identity: flags.identity.clone(),
         accept_new_host_key: flags.accept_new_host_key,
+        is_one_round: true,
+        ssh_config: flags.ssh_config.clone(),
+        via: flags.via,
     };
     let account = account::of_end(&config, &ends.far, &account_flags, &Surroundings::of_process())?;
-    let endpoint = account.endpoint.clone();
+    let endpoint = account.target.endpoint.clone();
     let state = journals::state_dir(context)?;
     let pair = Pair { context, mode, ends: &ends, endpoint, state, flags, filter };
     let outcome = match pair.carry(account).await {

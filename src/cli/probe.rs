@@ -11,7 +11,7 @@ use crate::journal::Journal;
 use crate::journal::place::StateDir;
 use crate::path::{RemoteRoot, escape};
 use crate::remote::abilities::Known;
-use crate::remote::connect::{Connection, connect};
+use crate::remote::connect::{Connection, connect_to};
 use crate::remote::probe::{Trial, look, try_out};
 use crate::remote::sftp::SftpTree;
 use crate::report::probe::{Probe, document, text};
@@ -23,13 +23,9 @@ const COMMAND: &str = "highwater server probe";
 pub async fn run(context: &Context, args: &Args) -> Result<u8> {
     let (mut account, folder) = account(context, args)?;
     let state = journals::state_dir(context)?;
-    let pins = journals::pins(&state, &account.endpoint).await?;
-    account.trust.journal_pins = pins.into_iter().map(|pin| pin.fingerprint).collect();
-    let work = connect(&account.endpoint, &account.login, &account.trust);
-    let connection = context.unless_stopped(work).await?;
-    if let Some(key) = connection.accepted_new_key() {
-        journals::pin(&state, &account.endpoint, key, false, COMMAND).await?;
-    }
+    journals::add_pins(&state, &mut account.target).await?;
+    let connection = context.unless_stopped(connect_to(&account.target)).await?;
+    journals::pin_accepted(&state, &connection, COMMAND).await?;
     let identity = connection.identity();
     let found = find_out(context, &connection, account, folder, &state, args.write).await;
     connection.close().await;
@@ -48,6 +44,9 @@ fn account(context: &Context, args: &Args) -> Result<(Account, RemoteRoot)> {
         port: args.port,
         identity: args.identity.clone(),
         accept_new_host_key: args.accept_new_host_key,
+        is_one_round: true,
+        ssh_config: args.ssh_config.clone(),
+        via: args.via,
     };
     let account = account::of_end(&config, &far, &flags, &Surroundings::of_process())?;
     Ok((account, folder(far.path, args)?))
@@ -86,7 +85,8 @@ async fn find_out(
     let trial = if write { Some(try_there(context, &tree).await?) } else { None };
     let shown = trial.as_ref().map(|trial| trial.shown).unwrap_or_default();
     Ok(Probe {
-        endpoint: account.endpoint,
+        endpoint: account.target.endpoint,
+        notes: account.notes.iter().map(ToString::to_string).collect(),
         facts,
         announced: tree.announced(),
         folder,

@@ -13,8 +13,9 @@ use crate::journal::Journal;
 use crate::journal::place::StateDir;
 use crate::path::{Name, RelPath, RemoteRoot};
 use crate::remote::abilities::{Abilities, Known};
-use crate::remote::connect::{Connection, HostTrust, connect};
+use crate::remote::connect::{Connection, connect_to};
 use crate::remote::far::{Alias, Far};
+use crate::remote::route::Target;
 use crate::remote::sftp::SftpTree;
 use crate::tree::Tree;
 
@@ -23,7 +24,7 @@ use crate::tree::Tree;
 pub struct Reach(Arc<Inner>);
 
 struct Inner {
-    account: Account,
+    target: Target,
     state: StateDir,
     root: RemoteRoot,
     alias: Option<Alias>,
@@ -46,10 +47,9 @@ struct Inner {
 impl Reach {
     /// Nothing is connected to yet. The journal's pins are added to whom the account trusts.
     pub async fn new(state: &StateDir, account: Account, root: RemoteRoot) -> Result<Self> {
-        let mut account = account;
-        let pins = journals::pins(state, &account.endpoint).await?;
-        account.trust.journal_pins = pins.into_iter().map(|pin| pin.fingerprint).collect();
-        Ok(Self(Arc::new(Inner::new(account, state.clone(), root))))
+        let mut target = account.target;
+        journals::add_pins(state, &mut target).await?;
+        Ok(Self(Arc::new(Inner::new(target, state.clone(), root))))
     }
 
     /// The same, for a round that keeps this journal.
@@ -86,7 +86,7 @@ impl Reach {
 
     /// The same account and connection.
     fn anew(&self, root: RemoteRoot) -> Inner {
-        let inner = Inner::new(self.0.account.clone(), self.0.state.clone(), root);
+        let inner = Inner::new(self.0.target.clone(), self.0.state.clone(), root);
         Inner { ready: Mutex::new(lock(&self.0.ready).take()), ..inner }
     }
 
@@ -116,18 +116,19 @@ impl Reach {
 
     /// Pins the host keys that the server has proven to hold, if they are other ones than before.
     async fn keep_host_keys(&self, connection: &Connection) -> Result<()> {
-        let Some(keys) = connection.new_host_keys(&self.trust().await?).await? else { return Ok(()) };
-        journals::rotate(&self.0.state, &self.0.account.endpoint, &keys).await?;
+        let target = self.target().await?;
+        let Some(keys) = connection.new_host_keys(&target.trust).await? else { return Ok(()) };
+        journals::rotate(&self.0.state, &target.endpoint, &keys).await?;
         let shown: Vec<&str> = keys.iter().map(|key| key.fingerprint.as_str()).collect();
-        tracing::info!("the host keys of {} are now {}", self.0.account.endpoint, shown.join(", "));
+        tracing::info!("the host keys of {} are now {}", target.endpoint, shown.join(", "));
         Ok(())
     }
 
-    /// Whom to trust, with the pins as they are now: they change as servers change their keys.
-    async fn trust(&self) -> Result<HostTrust> {
-        let pins = journals::pins(&self.0.state, &self.0.account.endpoint).await?;
-        let journal_pins = pins.iter().map(|pin| format!("{} {}", pin.key_type, pin.key)).collect();
-        Ok(HostTrust { journal_pins, ..self.0.account.trust.clone() })
+    /// The server, trusted by the pins as they are now: they change as servers change their keys.
+    async fn target(&self) -> Result<Target> {
+        let mut target = self.0.target.clone();
+        journals::add_pins(&self.0.state, &mut target).await?;
+        Ok(target)
     }
 
     /// Whether the root is there and is a folder.
@@ -144,11 +145,8 @@ impl Reach {
     }
 
     async fn connect(&self) -> Result<Arc<Connection>> {
-        let account = &self.0.account;
-        let connection = connect(&account.endpoint, &account.login, &self.trust().await?).await?;
-        if let Some(key) = connection.accepted_new_key() {
-            journals::pin(&self.0.state, &account.endpoint, key, false, "highwater").await?;
-        }
+        let connection = connect_to(&self.target().await?).await?;
+        journals::pin_accepted(&self.0.state, &connection, "highwater").await?;
         Ok(Arc::new(connection))
     }
 
@@ -200,9 +198,9 @@ impl Dial for Reach {
 }
 
 impl Inner {
-    fn new(account: Account, state: StateDir, root: RemoteRoot) -> Self {
+    fn new(target: Target, state: StateDir, root: RemoteRoot) -> Self {
         Self {
-            account,
+            target,
             state,
             root,
             alias: None,

@@ -57,7 +57,7 @@ impl Rounds {
         // Nobody sits before a daemon who could be asked for a password.
         let around = Surroundings { prompt: None, ..Surroundings::of_process() };
         let account = account::of_server(&order.task.server, &around)?;
-        let shown = account.endpoint.to_string();
+        let shown = account.target.endpoint.to_string();
         let reach = Reach::new(&self.state, account, job.remote.clone()).await?;
         Ok(Way { reach: reach.with_journal(&order.journal).keeping(), shown })
     }

@@ -169,7 +169,7 @@ pub async fn prepare(
         .server(&job.server)
         .ok_or_else(|| Error::new(Kind::Internal, "find the server", escape(job.server.as_bytes())))?;
     let account = account::of_server(server, &Surroundings::of_process())?;
-    let shown = account.endpoint.to_string();
+    let shown = account.target.endpoint.to_string();
     let reach = Reach::new(state, account, job.remote.clone()).await?.with_journal(journal);
     let line = server.bandwidth.as_ref().map(|bandwidth| Throttle::new(&Limit::new(rate_now(bandwidth))));
     let spec = spec(job, shown, Limit::new(rate_now(&job.bandwidth)));

@@ -7,16 +7,20 @@ use super::args::Trust;
 use super::{Context, config, ends, journals};
 use crate::error::{Error, Kind, Result};
 use crate::journal::Pin;
-use crate::remote::connect::{Endpoint, HostKeyRecord, Suite, fetch_host_key};
+use crate::remote::connect::{HostKeyRecord, fetch_host_key};
 use crate::remote::host_key;
+use crate::remote::route::{Target, Way};
 
 /// Shows the key that the server has, and pins it if a flag or a person says so.
 pub async fn run(context: &Context, args: &Trust) -> Result<u8> {
     let wanted = args.fingerprint.as_deref().map(wanted).transpose()?;
-    let (endpoint, suite) = server(context, args)?;
     let state = journals::state_dir(context)?;
+    let mut target = target(context, args)?;
+    journals::add_pins(&state, &mut target).await?;
+    let endpoint = target.endpoint.clone();
     let pinned = journals::pins(&state, &endpoint).await?;
-    let shown = context.unless_stopped(fetch_host_key(&endpoint, &suite)).await?;
+    let fetching = fetch_host_key(&endpoint, &target.route, &target.trust.suite);
+    let shown = context.unless_stopped(fetching).await?;
     let place = format!("{}:{}", endpoint.host, endpoint.port);
     let key = format!("{} {}", shown.key_type, shown.fingerprint);
     let known = pinned.iter().any(|pin| pin.fingerprint == shown.fingerprint);
@@ -104,13 +108,18 @@ fn wanted(text: &str) -> Result<String> {
     Ok(text.trim_end_matches('=').into())
 }
 
-/// Only where the server is: trusting it comes before logging in.
-fn server(context: &Context, args: &Trust) -> Result<(Endpoint, Suite)> {
+/// Where the server is and how it is reached: only to hops on the way somebody logs in before it is trusted.
+fn target(context: &Context, args: &Trust) -> Result<Target> {
     let config = config::load(context)?.config;
-    let flags = Flags { port: args.port, ..Flags::default() };
+    let flags = Flags { port: args.port, ssh_config: args.ssh_config.clone(), ..Flags::default() };
     let far = ends::parse_host(&args.server)?;
-    let account = account::of_end(&config, &far, &flags, &Surroundings::default())?;
-    Ok((account.endpoint, account.trust.suite))
+    let target = account::of_end(&config, &far, &flags, &Surroundings::of_process())?.target;
+    match &target.route.way {
+        Way::BySsh(_) => Err(Error::new(Kind::Usage, "pin the host key of", &target.endpoint)
+            .detail("ssh makes the session with this server (via: ssh), and trusts by its own known_hosts")
+            .hint("Log in once by hand, and compare the fingerprint that ssh shows.")),
+        _ => Ok(target),
+    }
 }
 
 fn question(place: &str, key: &str, old: &[Pin]) -> String {

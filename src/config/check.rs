@@ -11,9 +11,10 @@ use std::collections::HashSet;
 
 use super::env::Env;
 use super::layers;
+use super::leaf::SshConfig;
 use super::mistake::{Mistakes, Note};
 use super::model::{
-    Auth, Config, Hooks, Job, LogFile, MaxDelete, Only, OnlyIf, Schedule, Secret, Server, Watch, When,
+    Auth, Config, Hooks, Job, LogFile, MaxDelete, Only, OnlyIf, Schedule, Secret, Server, Via, Watch, When,
 };
 use super::nearest::nearest;
 use super::node::{At, Key, Node, Source, Value};
@@ -25,6 +26,7 @@ use super::raw::{
 use super::read::{OneOrMany, Read, Reader, Spot};
 use crate::filter::Filter;
 use crate::path::LocalRoot;
+use crate::sshconfig::Source as SshFiles;
 use crate::units::Percent;
 
 /// What came of checking.
@@ -189,6 +191,14 @@ impl Check<'_> {
         let path = format!("servers.{}", key.text);
         self.missing(key, &path, node, &[("host", "backup.example.org")]);
         let raw: RawServer = silently(node, &path)?;
+        if raw.via.as_ref().is_some_and(|via| via.value == Via::Ssh) {
+            self.by_ssh(&raw);
+        }
+        let ssh_config = match raw.ssh_config.as_ref().map(|spot| (spot, &spot.value)) {
+            None => SshFiles::Usual,
+            Some((_, SshConfig::Nothing)) => SshFiles::Nothing,
+            Some((spot, SshConfig::File(path))) => SshFiles::File(self.expand(spot, &path.0)?),
+        };
         let auth = raw.auth.map(|auth| self.auth(auth.value)).unwrap_or_default();
         Some(Server {
             name: key.text.clone(),
@@ -199,6 +209,8 @@ impl Check<'_> {
             host_keys: many(raw.host_key),
             bandwidth: raw.limits.and_then(|limits| value(limits.value.bandwidth)),
             legacy: value(raw.legacy).unwrap_or_default(),
+            ssh_config,
+            via: value(raw.via).unwrap_or_default(),
         })
     }
 
@@ -209,6 +221,26 @@ impl Check<'_> {
         let path = self.expand(&file, &file.value.0)?;
         let keep = u32::try_from(value(raw.keep)?).unwrap_or(u32::MAX);
         Some(LogFile { path, size: value(raw.size)?.0, keep })
+    }
+
+    /// What only we could do, not `ssh` as a program that nobody sits before.
+    fn by_ssh(&mut self, raw: &RawServer) {
+        let why = "via: ssh has this from ssh's own configuration";
+        if let Some(pins) = &raw.host_key {
+            let hint = Some("the host key is what ssh finds in known_hosts".into());
+            self.mistakes.add(pins.at, &pins.key, why, hint);
+        }
+        let Some(auth) = raw.auth.as_ref().map(|auth| &auth.value) else { return };
+        let secrets = [&auth.passphrase, &auth.password, &auth.code];
+        for secret in secrets.into_iter().flatten() {
+            let hint = Some("ssh is started so that it asks nobody: load the key into ssh-agent".into());
+            self.mistakes.add(secret.at, &secret.key, "via: ssh cannot be given a password", hint);
+        }
+        for key in auth.key.iter().flat_map(|keys| &keys.value.0) {
+            if ["env:", "cmd:", "credential:"].iter().any(|prefix| key.value.0.starts_with(prefix)) {
+                self.mistakes.add(key.at, &key.key, "via: ssh takes keys in files only", None);
+            }
+        }
     }
 
     fn auth(&mut self, raw: RawAuth) -> Auth {

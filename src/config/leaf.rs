@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::model::{Event, Fingerprint, Missed, Tls};
+use super::model::{Event, Fingerprint, Missed, Tls, Via};
 use super::node::Node;
 use super::read::{Read, Reader};
 use crate::calendar::Span;
@@ -98,6 +98,41 @@ impl Leaf for String {
 
     fn schema() -> Schema {
         json_schema!({"type": "string", "minLength": 1})
+    }
+}
+
+/// A file of ssh_config, or none.
+#[derive(Debug, Clone)]
+pub(super) enum SshConfig {
+    /// None.
+    Nothing,
+    /// This one.
+    File(LocalPath),
+}
+
+impl Leaf for SshConfig {
+    const EXPECTED: &'static str = "the path of a file, or none";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self::Nothing) } else { LocalPath::parse(text).map(Self::File) }
+    }
+
+    fn schema() -> Schema {
+        text_schema("~/.ssh/config.backup")
+    }
+}
+
+const VIAS: [(&str, Via); 2] = [("direct", Via::Direct), ("ssh", Via::Ssh)];
+
+impl Leaf for Via {
+    const EXPECTED: &'static str = "direct or ssh";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        word(text, &VIAS)
+    }
+
+    fn schema() -> Schema {
+        json_schema!({"enum": ["direct", "ssh"]})
     }
 }
 

@@ -12,6 +12,7 @@ use crate::filter::Filter;
 use crate::hash::Level;
 use crate::outcome::Mode;
 use crate::path::{LocalRoot, RemoteRoot, escape};
+use crate::sshconfig::Source;
 use crate::units::{Percent, Rate};
 
 /// All that a configuration says.
@@ -77,6 +78,20 @@ pub struct Server {
     pub bandwidth: Option<Bandwidth>,
     /// Whether it may be spoken to with SHA-1 and CBC too. Default no.
     pub legacy: bool,
+    /// Which files of ssh_config speak of it.
+    pub ssh_config: Source,
+    /// What makes the session.
+    pub via: Via,
+}
+
+/// What makes the session with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Via {
+    /// We do.
+    #[default]
+    Direct,
+    /// OpenSSH's `ssh`, which can log in by ways that we cannot.
+    Ssh,
 }
 
 /// How to log in. What is given here is tried before what ssh_config names.

@@ -4,9 +4,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::leaf::{Cron, FarFolder, Host, LocalPath, MailAddress, Version, Zone};
+use super::leaf::{Cron, FarFolder, Host, LocalPath, MailAddress, SshConfig, Version, Zone};
 use super::list::Argv;
-use super::model::{Bandwidth, Event, Fingerprint, Missed, Tls};
+use super::model::{Bandwidth, Event, Fingerprint, Missed, Tls, Via};
 use super::read::{Named, OneOrMany, Spot, section};
 use super::reference::{Headers, KeyText, SecretText, Url};
 use crate::calendar::Span;
@@ -54,6 +54,10 @@ section! {
         limits: RawLimits,
         /// Whether old algorithms (SHA-1, CBC) will do too; no unless told otherwise.
         legacy: bool,
+        /// The file that is read in place of ~/.ssh/config and /etc/ssh/ssh_config, or none.
+        ssh_config: SshConfig,
+        /// What makes the session: direct, or ssh for what only OpenSSH's own program can do.
+        via: Via,
     }
 }
 

@@ -41,6 +41,10 @@ pub struct Login {
     pub default_keys: Vec<PathBuf>,
     /// The socket of ssh-agent, `$SSH_AUTH_SOCK`.
     pub agent: Option<PathBuf>,
+    /// Whether the agent's keys are offered after the named ones too, as ssh does unless IdentitiesOnly is said.
+    pub offers_agent_too: bool,
+    /// The algorithms to sign with, as `PubkeyAcceptedAlgorithms` of ssh_config has them.
+    pub accepted_algorithms: Option<String>,
     /// Where the password is.
     pub password: Option<Secret>,
     /// Where a one-time code is to be had, anew for each login.

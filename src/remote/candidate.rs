@@ -87,8 +87,10 @@ impl fmt::Display for Candidate {
 /// What there is to try, in order.
 pub(super) fn candidates(login: &Login) -> VecDeque<Candidate> {
     let mut candidates: VecDeque<_> = login.keys.iter().cloned().map(Candidate::Key).collect();
-    if login.keys.is_empty() {
+    if login.keys.is_empty() || login.offers_agent_too {
         candidates.extend(login.agent.is_some().then_some(Candidate::Agent));
+    }
+    if login.keys.is_empty() {
         candidates.extend(login.default_keys.iter().map(|path| Candidate::Key(KeyFile::new(path))));
     }
     if login.password.is_some() || login.prompt.is_some() {

@@ -11,8 +11,9 @@ use russh::{Channel, Names, SshId};
 
 use super::algorithms::{Algorithms, Offer};
 use super::host_key::{HostKeyRecord, Known, Place, Verdict, refusal};
+use super::route::Manner;
 use crate::entry::Time;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::path::escape;
 
 /// What a server may send on one channel before we take it up: enough for 1 Gbit/s at 130 ms.
@@ -25,8 +26,11 @@ const PACKET_BYTES: u32 = 65_535;
 /// pieces of 32 KiB.
 const BUFFERED_PIECES: usize = 512;
 
-/// A connection on which nothing was heard gets a question this often, and is dropped after three.
+/// A connection on which nothing was heard gets a question this often.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// It is dropped after so many questions without an answer.
+const KEEPALIVE_TIMES: usize = 3;
 
 /// A connection that neither reads nor writes for so long is dropped.
 const INACTIVITY: Duration = Duration::from_secs(120);
@@ -37,20 +41,26 @@ const MAX_HOST_KEYS: usize = 32;
 /// How much of a banner is kept.
 const BANNER_CHARS: usize = 4096;
 
-/// The settings of a session.
-pub(super) fn config(offer: Offer) -> client::Config {
-    client::Config {
+/// The settings of a session. Errors with `Usage`: ssh_config leaves nothing of a kind of algorithms.
+pub(super) fn config(offer: Offer, manner: &Manner) -> Result<client::Config> {
+    Ok(client::Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Highwater_", env!("CARGO_PKG_VERSION")))),
         window_size: WINDOW_BYTES,
         maximum_packet_size: PACKET_BYTES,
         channel_buffer_size: BUFFERED_PIECES,
-        keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: 3,
-        inactivity_timeout: Some(INACTIVITY),
+        keepalive_interval: Some(manner.ask_after.unwrap_or(KEEPALIVE)),
+        keepalive_max: manner.ask_times.map_or(KEEPALIVE_TIMES, |times| times as usize),
+        inactivity_timeout: Some(inactivity(manner)),
         nodelay: true,
-        preferred: offer.preferred(),
+        preferred: manner.wishes.apply(offer.preferred())?,
         ..client::Config::default() // new keys after 1 GiB or an hour
-    }
+    })
+}
+
+/// Where questions are asked less often, a silent connection must be left longer.
+fn inactivity(manner: &Manner) -> Duration {
+    let patience = manner.ask_after.unwrap_or_default() * (manner.ask_times.unwrap_or(3).saturating_add(1));
+    patience.max(INACTIVITY)
 }
 
 /// What became known of the server during a session. All texts are escaped.

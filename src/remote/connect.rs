@@ -1,6 +1,7 @@
 //! From a host name to a logged-in SSH connection, within deadlines, and SFTP channels on it.
 //!
-//! What travels on a channel is left to `stream` and `sftp`, how many connections there are to `pool`.
+//! What a session runs over is left to `line`, what travels on a channel to `stream` and `sftp`. Where `ssh` itself
+//! makes the session, `by_ssh` has it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -15,13 +16,16 @@ use super::algorithms::Offer;
 pub use super::algorithms::{Algorithms, Suite};
 pub use super::auth::Login;
 use super::auth::log_in;
+use super::by_ssh::{MOST_CHANNELS, Processes};
 use super::client::{Check, Client, Notes, Peer, config, look};
-use super::dial::dial;
 pub use super::host_key::{HostKeyRecord, HostTrust};
 use super::host_key::{Known, Place, by_type};
 pub use super::key_file::KeyFile;
+pub use super::line::Duplex;
+use super::line::Line;
 use super::pulse::{Counted, Pulse, Watchdog};
 use super::refusal::{broken_off, end_of, refused, silent};
+use super::route::{Manner, Route, Target, Way};
 use super::wire::{Grip, Wire};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Kind, Result};
@@ -65,7 +69,7 @@ impl Endpoint {
 }
 
 /// A channel on which the server speaks SFTP.
-pub type SftpChannel = Counted<ChannelStream<client::Msg>>;
+pub type SftpChannel = Counted<Box<dyn Duplex>>;
 
 /// What became known of a server while connecting. All texts are escaped.
 #[derive(Debug, Clone)]
@@ -87,14 +91,29 @@ pub struct ServerFacts {
 /// A connection with somebody logged in. Cut when dropped, with all its channels.
 pub struct Connection {
     endpoint: Endpoint,
-    pub(super) handle: Handle<Client>,
-    pub(super) notes: Arc<Mutex<Notes>>,
-    wire: Grip,
     pub(super) facts: ServerFacts,
     accepted_new_key: Option<HostKeyRecord>,
     /// The requests and replies of all channels.
     pulse: Arc<Pulse>,
+    carrier: Carrier,
+}
+
+/// What makes the session.
+enum Carrier {
+    /// We do.
+    Session(Box<Session>),
+    /// `ssh` does, in processes of its own.
+    BySsh(Box<Processes>),
+}
+
+/// A session of ours.
+pub(super) struct Session {
+    pub(super) handle: Handle<Client>,
+    pub(super) notes: Arc<Mutex<Notes>>,
+    wire: Grip,
     _watchdog: Watchdog,
+    /// What it runs over; dropped after it.
+    line: Line,
 }
 
 /// Connects, checks the host key and logs in.
@@ -102,33 +121,78 @@ pub struct Connection {
 /// Errors: `Unreachable` (no address answers, or the server hangs up), `Protocol` (it does not speak SSH
 /// as we do), `HostKeyUnknown`, `HostKeyChanged`, `Login`, `Usage` (a pin that is none).
 pub async fn connect(endpoint: &Endpoint, login: &Login, trust: &HostTrust) -> Result<Connection> {
+    connect_by(endpoint, login, trust, &Route::default()).await
+}
+
+/// The same by the target's own route: through hops, a command, or `ssh` itself.
+pub async fn connect_to(target: &Target) -> Result<Connection> {
+    connect_by(&target.endpoint, &target.login, &target.trust, &target.route).await
+}
+
+async fn connect_by(
+    endpoint: &Endpoint,
+    login: &Login,
+    trust: &HostTrust,
+    route: &Route,
+) -> Result<Connection> {
+    if let Way::BySsh(ssh) = &route.way {
+        let pulse = Arc::default();
+        let (processes, facts) = Processes::start(ssh, endpoint, &pulse).await?;
+        let (endpoint, carrier) = (endpoint.clone(), Carrier::BySsh(Box::new(processes)));
+        return Ok(Connection { endpoint, facts, accepted_new_key: None, pulse, carrier });
+    }
     let known = trust.look_up(&endpoint.host, endpoint.port)?;
-    let first = meet(endpoint, &known, trust.accept_new, known.offer()).await;
+    let line = Line::begin(route).await?;
+    let over = Over { endpoint, line: &line, manner: &route.manner };
+    let first = over.meet(&known, trust.accept_new, known.offer()).await;
     let met = match first {
         Err(refused) if refused.kind() == Kind::HostKeyChanged && known.may_be_of_any_type() => {
-            meet_by_type(endpoint, &known, refused).await?
+            over.meet_by_type(&known, refused).await?
         }
         first => first?,
     };
-    met.log_in(endpoint, login, &known).await
+    met.log_in(endpoint, login, &known, line).await
 }
 
-/// Where only fingerprints are known, the server may have shown a key of another type than the one whose
-/// fingerprint was pinned: asks for each type in turn, and gives the first answer if none is the pinned one.
-async fn meet_by_type(endpoint: &Endpoint, known: &Known, refused: Error) -> Result<Met> {
-    let offer = known.offer();
-    for these in by_type(&offer.host_keys) {
-        let these = Offer { host_keys: these.to_vec(), ..offer.clone() };
-        if let Ok(met) = meet(endpoint, known, false, these).await {
-            return Ok(met);
+/// A server, and what is laid towards it.
+struct Over<'a> {
+    endpoint: &'a Endpoint,
+    line: &'a Line,
+    manner: &'a Manner,
+}
+
+impl Over<'_> {
+    /// Where only fingerprints are known, the server may have shown a key of another type than the one whose
+    /// fingerprint was pinned: asks for each type in turn, and gives the first answer if none is the pinned one.
+    async fn meet_by_type(&self, known: &Known, refused: Error) -> Result<Met> {
+        let offer = known.offer();
+        for these in by_type(&offer.host_keys) {
+            let these = Offer { host_keys: these.to_vec(), ..offer.clone() };
+            if let Ok(met) = self.meet(known, false, these).await {
+                return Ok(met);
+            }
+        }
+        Err(refused)
+    }
+
+    async fn meet(&self, known: &Known, accept_new: bool, offer: Offer) -> Result<Met> {
+        let laid = self.line.lay(self.endpoint).await?;
+        let carried = laid.witness();
+        let deadline = self.manner.connect_within.unwrap_or(HANDSHAKE_DEADLINE);
+        match shake_hands(
+            laid.stream,
+            self.endpoint,
+            trusting(known, accept_new),
+            offer,
+            self.manner,
+            deadline,
+        )
+        .await
+        {
+            Ok(met) => Ok(met),
+            Err(error) => Err(carried.explain(error).await),
         }
     }
-    Err(refused)
-}
-
-async fn meet(endpoint: &Endpoint, known: &Known, accept_new: bool, offer: Offer) -> Result<Met> {
-    let stream = dial(endpoint).await?;
-    shake_hands(stream, endpoint, trusting(known, accept_new), offer, HANDSHAKE_DEADLINE).await
 }
 
 fn trusting(known: &Known, accept_new: bool) -> Check {
@@ -147,24 +211,30 @@ where
 {
     let known = trust.look_up(&endpoint.host, endpoint.port)?;
     let check = trusting(&known, trust.accept_new);
-    let met = shake_hands(stream, endpoint, check, known.offer(), HANDSHAKE_DEADLINE).await?;
-    met.log_in(endpoint, login, &known).await
+    let met =
+        shake_hands(stream, endpoint, check, known.offer(), &Manner::default(), HANDSHAKE_DEADLINE).await?;
+    met.log_in(endpoint, login, &known, Line::default()).await
 }
 
-/// The host key that a server shows, to be looked at by a person. Does not log in.
-/// Errors: `Unreachable`, `Protocol`.
-pub async fn fetch_host_key(endpoint: &Endpoint, suite: &Suite) -> Result<HostKeyRecord> {
-    let stream = dial(endpoint).await?;
-    let (wire, control) = Wire::new(stream);
+/// The host key that a server shows, to be looked at by a person. Does not log in, but for hops.
+/// Errors: `Unreachable`, `Protocol`; those of [`connect_to`], about a hop.
+pub async fn fetch_host_key(endpoint: &Endpoint, route: &Route, suite: &Suite) -> Result<HostKeyRecord> {
+    let line = Line::begin(route).await?;
+    let laid = line.lay(endpoint).await?;
+    let carried = laid.witness();
+    let (wire, control) = Wire::new(laid.stream);
     let (client, notes) = Client::new(endpoint.peer(), Check::Look);
     let offer = Offer { host_keys: suite.host_keys(), certificates: Vec::new(), suite: suite.clone() };
-    let config = Arc::new(config(offer));
+    let config = Arc::new(config(offer, &route.manner)?);
     let outcome = timeout(HANDSHAKE_DEADLINE, client::connect_stream(config, wire, client)).await;
     let shown = look(&notes).host_key.take();
     match (shown, outcome) {
         (Some(shown), _) => Ok(shown),
-        (None, Ok(Err(error))) => Err(broken_off(endpoint, error, &notes, &control)),
-        (None, _) => Err(silent(endpoint, HANDSHAKE_DEADLINE)),
+        (None, Ok(Err(error))) => {
+            let error = broken_off(endpoint, error, &notes, &control);
+            Err(carried.explain(error).await)
+        }
+        (None, _) => Err(carried.explain(silent(endpoint, HANDSHAKE_DEADLINE)).await),
     }
 }
 
@@ -180,14 +250,19 @@ async fn shake_hands<S>(
     endpoint: &Endpoint,
     check: Check,
     offer: Offer,
+    manner: &Manner,
     deadline: Duration,
 ) -> Result<Met>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (stream, wire) = Wire::new(stream);
-    let (client, notes) = Client::new(endpoint.peer(), check);
-    let session = client::connect_stream(Arc::new(config(offer)), stream, client);
+    let mut peer = endpoint.peer();
+    if let Some((alias, port)) = &manner.known_as {
+        (peer.host, peer.port) = (alias.clone(), port.unwrap_or(22)); // 22 is not told
+    }
+    let (client, notes) = Client::new(peer, check);
+    let session = client::connect_stream(Arc::new(config(offer, manner)?), stream, client);
     match timeout(deadline, session).await {
         Ok(Ok(handle)) => Ok(Met { handle, notes, wire }),
         Ok(Err(error)) => Err(broken_off(endpoint, error, &notes, &wire)),
@@ -196,9 +271,15 @@ where
 }
 
 impl Met {
-    async fn log_in(mut self, endpoint: &Endpoint, login: &Login, known: &Known) -> Result<Connection> {
+    async fn log_in(
+        mut self,
+        endpoint: &Endpoint,
+        login: &Login,
+        known: &Known,
+        line: Line,
+    ) -> Result<Connection> {
         match log_in(&mut self.handle, &endpoint.user, login, known.suite()).await {
-            Ok(by) => self.into_connection(endpoint, by),
+            Ok(by) => self.into_connection(endpoint, by, line),
             Err(refusal) => {
                 let error = refused(endpoint, &refusal, &self.notes);
                 say_goodbye(&mut self.handle, &self.wire).await;
@@ -207,7 +288,7 @@ impl Met {
         }
     }
 
-    fn into_connection(self, endpoint: &Endpoint, login: String) -> Result<Connection> {
+    fn into_connection(self, endpoint: &Endpoint, login: String, line: Line) -> Result<Connection> {
         let notes = look(&self.notes);
         let Some(host_key) = notes.host_key.clone() else {
             return Err(Error::new(Kind::Internal, "tell the host key of", endpoint));
@@ -225,7 +306,8 @@ impl Met {
         let Met { handle, notes, wire } = self;
         let (endpoint, pulse) = (endpoint.clone(), Arc::default());
         let _watchdog = Watchdog::start(&pulse, &wire, &notes);
-        Ok(Connection { endpoint, handle, notes, wire, facts, accepted_new_key, pulse, _watchdog })
+        let carrier = Carrier::Session(Box::new(Session { handle, notes, wire, _watchdog, line }));
+        Ok(Connection { endpoint, facts, accepted_new_key, pulse, carrier })
     }
 }
 
@@ -251,22 +333,65 @@ impl Connection {
         self.accepted_new_key.as_ref()
     }
 
+    /// The same of this server and of all hops.
+    pub fn accepted_new_keys(&self) -> Vec<(&Endpoint, &HostKeyRecord)> {
+        let mut keys = self.hop().map(Connection::accepted_new_keys).unwrap_or_default();
+        keys.extend(self.accepted_new_key.as_ref().map(|key| (&self.endpoint, key)));
+        keys
+    }
+
+    /// The session, if we made it.
+    pub(super) fn session(&self) -> Option<&Session> {
+        match &self.carrier {
+            Carrier::Session(session) => Some(session),
+            Carrier::BySsh(_) => None,
+        }
+    }
+
+    fn hop(&self) -> Option<&Connection> {
+        match &self.carrier {
+            Carrier::Session(session) => session.line.hop(),
+            Carrier::BySsh(_) => None,
+        }
+    }
+
     /// Whether the connection has come to an end.
     pub fn is_lost(&self) -> bool {
-        self.handle.is_closed()
+        match &self.carrier {
+            Carrier::Session(session) => session.handle.is_closed(),
+            Carrier::BySsh(processes) => processes.lost().is_some(),
+        }
     }
 
     /// Bytes received on this connection so far, answers to keepalives among them.
     pub fn received_bytes(&self) -> u64 {
-        self.wire.received_bytes()
+        match &self.carrier {
+            Carrier::Session(session) => session.wire.received_bytes(),
+            Carrier::BySsh(processes) => processes.received_bytes(),
+        }
+    }
+
+    /// So many channels may be open at once, where the server does not say less.
+    pub(super) fn most_channels(&self) -> usize {
+        match &self.carrier {
+            Carrier::Session(_) => usize::MAX,
+            Carrier::BySsh(_) => MOST_CHANNELS,
+        }
     }
 
     /// Opens a channel and has the server start SFTP on it.
     ///
     /// Errors: `Unsupported` (no SFTP here), `Failed` (no more channels on this connection), `Disconnected`,
-    /// `TimedOut`.
+    /// `TimedOut`; where `ssh` makes the session, also those of [`connect_to`].
     pub async fn open_sftp(&self) -> Result<SftpChannel> {
-        match timeout(OPEN_DEADLINE, self.request_sftp()).await {
+        let session = match &self.carrier {
+            Carrier::Session(session) => session,
+            Carrier::BySsh(processes) => {
+                let channel = processes.open(&self.pulse).await?;
+                return Ok(Counted::new(Box::new(channel), self.pulse.clone()));
+            }
+        };
+        match timeout(OPEN_DEADLINE, self.request_sftp(session)).await {
             Ok(opened) => opened,
             Err(_) => Err(self
                 .error(Kind::TimedOut)
@@ -274,13 +399,13 @@ impl Connection {
         }
     }
 
-    async fn request_sftp(&self) -> Result<SftpChannel> {
-        let mut channel = self.handle.channel_open_session().await.map_err(|e| self.not_opened(e))?;
+    async fn request_sftp(&self, session: &Session) -> Result<SftpChannel> {
+        let mut channel = session.handle.channel_open_session().await.map_err(|e| self.not_opened(e))?;
         channel.request_subsystem(true, "sftp").await.map_err(|e| self.not_opened(e))?;
         loop {
             match channel.wait().await {
                 Some(ChannelMsg::Success) => {
-                    return Ok(Counted::new(channel.into_stream(), self.pulse.clone()));
+                    return Ok(Counted::new(Box::new(channel.into_stream()), self.pulse.clone()));
                 }
                 Some(ChannelMsg::Failure) => {
                     let _ = channel.close().await; // fails only if the connection is gone, then it is closed
@@ -293,6 +418,29 @@ impl Connection {
                 Some(_) => {}
                 None => return Err(self.lost()),
             }
+        }
+    }
+
+    /// Has this server connect to another one. Errors: `Unreachable`.
+    pub(super) async fn open_tunnel(&self, to: &Endpoint) -> Result<ChannelStream<client::Msg>> {
+        let error = |detail: String| {
+            Error::new(Kind::Unreachable, "reach", to)
+                .detail(format!("by way of {}: {detail}", self.endpoint))
+        };
+        let Carrier::Session(session) = &self.carrier else {
+            return Err(error("ssh makes that session, and no other can run through it".into()));
+        };
+        let (host, port) = (to.host.as_str(), u32::from(to.port));
+        let opening = session.handle.channel_open_direct_tcpip(host, port, "127.0.0.1", 0);
+        match timeout(OPEN_DEADLINE, opening).await {
+            Ok(Ok(channel)) => Ok(channel.into_stream()),
+            Ok(Err(russh::Error::ChannelOpenFailure(reason))) => {
+                let hint =
+                    "Check host and port as seen from there, and whether it forwards (AllowTcpForwarding).";
+                Err(error(format!("it refused: {}", escape(format!("{reason:?}").as_bytes()))).hint(hint))
+            }
+            Ok(Err(_)) => Err(error(self.lost().reason())),
+            Err(_) => Err(error(format!("no answer within {} s", OPEN_DEADLINE.as_secs()))),
         }
     }
 
@@ -324,18 +472,35 @@ impl Connection {
 
     /// The error for whatever needed this connection when it came to an end.
     pub fn lost(&self) -> Error {
-        let why = end_of(&self.notes).unwrap_or_else(|| "the connection is lost".into());
+        let why = match &self.carrier {
+            Carrier::Session(session) => end_of(&session.notes),
+            Carrier::BySsh(processes) => processes.lost(),
+        };
+        // Where a hop is lost, it knows why.
+        let of_hop = self.hop().filter(|hop| hop.is_lost()).map(Connection::lost);
+        let of_hop = of_hop.map(|error| format!("{}: {}", error.subject(), error.reason()));
+        let why = of_hop.or(why).unwrap_or_else(|| "the connection is lost".into());
         Error::new(Kind::Disconnected, "stay connected to", &self.endpoint).detail(why)
     }
 
     /// Ends the connection at once: nothing that is still queued is sent.
     pub fn cut(&self) {
-        self.wire.cut();
+        match &self.carrier {
+            Carrier::Session(session) => session.wire.cut(),
+            Carrier::BySsh(processes) => processes.cut(),
+        }
     }
 
     /// Says goodbye and ends the connection.
-    pub async fn close(mut self) {
-        say_goodbye(&mut self.handle, &self.wire).await;
+    pub async fn close(self) {
+        match self.carrier {
+            Carrier::Session(session) => {
+                let Session { mut handle, wire, line, .. } = *session;
+                say_goodbye(&mut handle, &wire).await;
+                line.close().await;
+            }
+            Carrier::BySsh(processes) => processes.cut(),
+        }
     }
 }
 
@@ -365,7 +530,9 @@ mod tests {
         let (near, _far) = tokio::io::duplex(4096);
         let endpoint = Endpoint { host: "example.org".into(), port: 22, user: "web1".into() };
         let offer = Known::default().offer();
-        let met = shake_hands(near, &endpoint, Check::Look, offer, Duration::from_millis(20)).await;
+        let met =
+            shake_hands(near, &endpoint, Check::Look, offer, &Manner::default(), Duration::from_millis(20))
+                .await;
         let error = met.err().unwrap();
         assert_eq!(error.kind(), Kind::Unreachable);
         assert!(

@@ -61,12 +61,13 @@ impl Far {
         let tree = Arc::new(tree);
         let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
         let busy = tree.busy();
+        let most = LANES.min(connection.most_channels());
         let widening = tokio::spawn(async move {
             let mut open = 1;
-            while open < LANES {
+            while open < most {
                 busy.notified().await;
                 let is_long = weak_tree.upgrade().is_some_and(|tree| tree.traits().round_trip >= LONG_LINE);
-                let count = if is_long { LANES - open } else { open.min(LANES - open) };
+                let count = if is_long { most - open } else { open.min(most - open) };
                 open += count;
                 let lanes = (0..count).map(|_| widen(weak_tree.clone(), weak_connection.clone()));
                 if let Some(error) = join_all(lanes).await.into_iter().find_map(Result::err) {

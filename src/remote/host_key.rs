@@ -86,6 +86,8 @@ pub enum Place {
     KnownHosts(String),
     /// By an authority that signed its certificate, named in a known_hosts file: file and line.
     Authority(String),
+    /// Where `ssh` itself looks, which made the session.
+    Ssh,
 }
 
 /// What follows from the key that a server shows.
@@ -308,13 +310,16 @@ impl Place {
             Place::Journal => "as pinned before".into(),
             Place::KnownHosts(line) => format!("in {line}"),
             Place::Authority(line) => format!("by the authority in {line}"),
+            Place::Ssh => "where ssh looks".into(),
         }
     }
 
     fn remedy(&self, trust: &str) -> String {
         match self {
             Place::Config => "change host_key in the configuration".into(),
-            Place::Journal | Place::KnownHosts(_) | Place::Authority(_) => format!("run: {trust}"),
+            Place::Journal | Place::KnownHosts(_) | Place::Authority(_) | Place::Ssh => {
+                format!("run: {trust}")
+            }
         }
     }
 }
@@ -348,6 +353,7 @@ mod tests {
             Verdict::Trusted(Place::Journal) => "journal",
             Verdict::Trusted(Place::KnownHosts(_)) => "known",
             Verdict::Trusted(Place::Authority(_)) => "certified",
+            Verdict::Trusted(Place::Ssh) => "ssh",
             Verdict::Certificate(_) => "certificate",
             Verdict::Unknown => "unknown",
             Verdict::Changed { .. } => "changed",

@@ -15,6 +15,7 @@ use super::auth::{ANSWER_DEADLINE, Attempts, Stop, aside, is_plain_refusal, pati
 use super::candidate::Candidate;
 use super::key_file::{KeyFile, Opened};
 use super::user_certificate::{AgentKey, OwnKey, UserCertificate, beside};
+use super::wishes::is_accepted;
 use crate::path::escape;
 
 /// How long ssh-agent may take: it may wait for a person to touch a device.
@@ -113,9 +114,22 @@ impl Attempts<'_> {
         last
     }
 
+    /// How to sign with a key, as far as ssh_config accepts it.
+    async fn hashes(&self, key: &PublicKey) -> Result<Vec<Option<HashAlg>>, Stop> {
+        let setting = self.login.accepted_algorithms.as_deref();
+        let mut hashes = self.usual_hashes(key).await?;
+        hashes.retain(|hash| is_accepted(setting, key, *hash));
+        if hashes.is_empty() {
+            return Err(Stop::Unusable(
+                "is of a kind that PubkeyAcceptedAlgorithms in ssh_config leaves out".into(),
+            ));
+        }
+        Ok(hashes)
+    }
+
     /// How to sign with a key. RSA keys sign with SHA-2, the best kind the server names; a server that
     /// names nothing is offered both. With SHA-1 they sign for legacy servers only.
-    async fn hashes(&self, key: &PublicKey) -> Result<Vec<Option<HashAlg>>, Stop> {
+    async fn usual_hashes(&self, key: &PublicKey) -> Result<Vec<Option<HashAlg>>, Stop> {
         if !key.algorithm().is_rsa() {
             return Ok(vec![None]);
         }
@@ -169,8 +183,8 @@ impl Attempts<'_> {
     /// Offers what the agent holds: a key, or a certificate with its key.
     pub(super) async fn identity(&mut self, identity: &AgentIdentity) -> Result<AuthResult, Stop> {
         let key = identity.public_key();
-        if matches!(identity, AgentIdentity::PublicKey { .. }) {
-            self.offered.insert(fingerprint(&key));
+        if matches!(identity, AgentIdentity::PublicKey { .. }) && !self.offered.insert(fingerprint(&key)) {
+            return Err(Stop::PassOver);
         }
         let mut last = Err(Stop::PassOver);
         for hash in self.hashes(&key).await? {

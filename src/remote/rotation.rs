@@ -8,7 +8,7 @@ use russh::keys::PublicKey;
 use tokio::time::timeout;
 
 use super::client::look;
-use super::connect::Connection;
+use super::connect::{Connection, Session};
 use super::host_key::{HostKeyRecord, HostTrust, Known, Place};
 use crate::error::{Error, Kind, Result};
 
@@ -22,7 +22,8 @@ impl Connection {
     ///
     /// Errors: `Protocol` (it did not prove them), `Disconnected`, and those of [`HostTrust::look_up`].
     pub async fn new_host_keys(&self, trust: &HostTrust) -> Result<Option<Vec<HostKeyRecord>>> {
-        let Some(told) = look(&self.notes).told_keys.take() else { return Ok(None) };
+        let Some(session) = self.session() else { return Ok(None) }; // ssh learns them by itself
+        let Some(told) = look(&session.notes).told_keys.take() else { return Ok(None) };
         let shown = &self.facts.host_key;
         if matches!(self.facts.trusted, Some(Place::Config | Place::Authority(_))) {
             return Ok(None);
@@ -40,13 +41,13 @@ impl Connection {
         let new: Vec<PublicKey> =
             told.into_iter().filter(|(_, record)| is_new(record)).map(|(key, _)| key).collect();
         if !new.is_empty() {
-            self.prove(new).await?;
+            self.prove(session, new).await?;
         }
         Ok(Some(keys))
     }
 
-    async fn prove(&self, keys: Vec<PublicKey>) -> Result<()> {
-        match timeout(PROOF_DEADLINE, self.handle.hostkeys_prove(keys)).await {
+    async fn prove(&self, session: &Session, keys: Vec<PublicKey>) -> Result<()> {
+        match timeout(PROOF_DEADLINE, session.handle.hostkeys_prove(keys)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) if self.is_lost() => Err(self.lost()),
             Ok(Err(error)) => Err(self.unproven("it does not prove that it has them").because(error)),
@@ -132,7 +133,7 @@ mod tests {
         let trust = trust(config, journal, known_hosts, folder.path());
         let connection = connection(&trust).await;
         let keys = told.iter().map(|seed| key(*seed).public_key().clone()).collect();
-        look(&connection.notes).told_keys = Some(keys);
+        look(&connection.session().expect("a session of ours").notes).told_keys = Some(keys);
         let learned = connection.new_host_keys(&trust).await;
         assert!(!connection.is_lost());
         assert_eq!(connection.new_host_keys(&trust).await.unwrap(), None, "it is looked at once");

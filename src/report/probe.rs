@@ -39,6 +39,8 @@ pub struct Probe {
     pub remembered: Known,
     /// What is known now.
     pub known: Known,
+    /// What of ssh_config is not acted upon, and what that means. Escaped.
+    pub notes: Vec<String>,
     /// What went wrong besides.
     pub problems: Vec<Error>,
 }
@@ -164,6 +166,9 @@ pub fn text(probe: &Probe) -> String {
         let label = if index == 0 { format!("rounds: {label}") } else { format!("        {label}") };
         line(&label, how);
     }
+    for note in &probe.notes {
+        line("note", note);
+    }
     let problems: Vec<String> = probe.problems().map(summary::what).collect();
     if !problems.is_empty() {
         let _ = write!(text, "  problems ({}):\n    {}", problems.len(), problems.join("\n    "));
@@ -178,6 +183,7 @@ fn host_key(probe: &Probe) -> String {
         Some(Place::Journal) => "pinned before".into(),
         Some(Place::KnownHosts(line)) => format!("known from {line}"),
         Some(Place::Authority(line)) => format!("certified by the authority in {line}"),
+        Some(Place::Ssh) => "accepted by ssh".into(),
         None => "new, accepted and pinned now".into(),
     };
     format!("{} {}, {why}", key.key_type, key.fingerprint)
@@ -253,6 +259,7 @@ pub fn document(probe: &Probe) -> impl Serialize {
         wrote: probe.trial.is_some(),
         abilities: probe.abilities().into_iter().map(ability).collect(),
         driven: driven(&probe.known).into_iter().map(|row| (row.key, row.how)).collect(),
+        notes: probe.notes.clone(),
         problems: probe.problems().map(ProblemFields::of).collect(),
     }
 }
@@ -275,6 +282,7 @@ struct Document {
     wrote: bool,
     abilities: std::collections::BTreeMap<&'static str, AbilityFields>,
     driven: std::collections::BTreeMap<&'static str, &'static str>,
+    notes: Vec<String>,
     problems: Vec<ProblemFields>,
 }
 
@@ -295,6 +303,7 @@ impl HostKeyFields {
             Some(Place::Journal) => ("journal", None),
             Some(Place::KnownHosts(line)) => ("known_hosts", Some(line.clone())),
             Some(Place::Authority(line)) => ("authority", Some(line.clone())),
+            Some(Place::Ssh) => ("ssh", None),
             None => ("accepted", None),
         };
         let (key_type, fingerprint, public_key) = (key.key_type, key.fingerprint, key.public_key);
@@ -422,6 +431,7 @@ mod tests {
             trial: Some(trial),
             remembered,
             known,
+            notes: Vec::new(),
             problems: Vec::new(),
         }
     }

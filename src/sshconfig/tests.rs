@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use proptest::prelude::*;
+
 use super::files::Found;
 use super::*;
 
@@ -210,4 +212,16 @@ fn agents_and_known_hosts_are_named_in_several_ways() {
     assert_eq!(found.user_known_hosts, Some(vec!["/home/ann/a".into(), "/b".into()]));
     assert_eq!(found.global_known_hosts, Some(Vec::new()));
     assert_eq!(says("").unwrap().user_known_hosts, None);
+}
+
+proptest! {
+    /// Whatever stands in a file: it is read or refused.
+    #[test]
+    fn no_text_is_too_much(text in "(?s).{0,120}", value in "[%$~{}\\[\\]@:,!*?#'\"\\\\ =a-z0-9é]{0,40}") {
+        let _ = says(&text);
+        for keyword in ["Host", "Match", "Include", "HostName", "ProxyJump", "ProxyCommand", "IdentityFile", "Port"] {
+            let _ = says(&format!("{keyword} {value}\nHost {text}\n"));
+        }
+        let _ = names::assemble(Some(&value), &["a", "b"], &["a", "b", "c"]);
+    }
 }

@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use highwater::config::model::{Event, Fingerprint, Link, Missed, Secret, Tls, Way, When};
+use highwater::config::model::{Event, Fingerprint, Link, Missed, Secret, Tls, Via, Way, When};
 use highwater::config::{ConfigErrors, Env, Loaded, load, schema};
 use highwater::hash::Level;
 use highwater::outcome::Mode;
 use highwater::path::RelPath;
+use highwater::sshconfig::Source;
 
 fn env(home: &Path) -> Env {
     Env { home: Some(home.into()), config_home: None, system_file: home.join("etc/config.yml") }
@@ -244,6 +245,33 @@ fn values_of_the_wrong_kind() {
         "notify: [ops]",
         &["4 jobs.j.notify[0]: there is no notify target \"ops\"; none is configured"],
     );
+}
+
+#[test]
+fn a_server_may_be_left_to_ssh_but_for_what_ssh_cannot_be_given() {
+    let servers = |text: &str| format!("version: 1\nservers: {{s: {text}}}\n");
+    let loaded = load_text(&servers("{host: box, via: ssh, ssh_config: ~/x, auth: {key: /k}}")).unwrap();
+    let server = loaded.config.server("s").unwrap();
+    assert_eq!((server.via, &server.ssh_config), (Via::Ssh, &Source::File("/home/ana/x".into())));
+    let usual = load_text(&servers("{host: box, ssh_config: none}")).unwrap();
+    let server = usual.config.server("s").unwrap();
+    assert_eq!((server.via, &server.ssh_config), (Via::Direct, &Source::Nothing));
+    let check = |text: &str, expected: &str| {
+        let mistakes = mistakes(&servers(text)).join("\n");
+        assert!(mistakes.contains(expected), "{mistakes}");
+    };
+    let pin = "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGDiP1DcF7wYA3HZuUs";
+    check(
+        &format!("{{host: h, via: ssh, host_key: \"{pin}\"}}"),
+        "servers.s.host_key: via: ssh has this from",
+    );
+    check(
+        "{host: h, via: ssh, auth: {password: env:X}}",
+        "auth.password: via: ssh cannot be given a password",
+    );
+    check("{host: h, via: ssh, auth: {key: env:X}}", "via: ssh takes keys in files only");
+    check("{host: h, via: telnet}", "servers.s.via: expected direct or ssh, found \"telnet\"");
+    check("{host: h, ssh_config: x}", "servers.s.ssh_config: ");
 }
 
 #[test]

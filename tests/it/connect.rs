@@ -10,6 +10,7 @@ use highwater::remote::connect::{
     Connection, Endpoint, HostTrust, KeyFile, Login, SftpChannel, Suite, connect, connect_stream,
     fetch_host_key,
 };
+use highwater::remote::route::Route;
 use highwater::secret::{Prompt, Revealed};
 use russh::keys::PrivateKey;
 use russh::keys::ssh_key::private::Ed25519Keypair;
@@ -304,7 +305,7 @@ async fn a_key_accepted_at_first_contact_can_be_pinned() {
     let connection = connect(&endpoint(&sshd), &login, &trust).await.unwrap();
     let record = connection.accepted_new_key().unwrap().clone();
     assert_eq!(record.public_key, sshd.host_key_text("ed25519"));
-    assert_eq!(record, fetch_host_key(&endpoint(&sshd), &Suite::default()).await.unwrap());
+    assert_eq!(record, fetch_host_key(&endpoint(&sshd), &Route::default(), &Suite::default()).await.unwrap());
     let pinned = HostTrust { journal_pins: vec![record.public_key], ..trust };
     let again = connect(&endpoint(&sshd), &login, &pinned).await.unwrap();
     assert_eq!(again.accepted_new_key(), None);
@@ -318,7 +319,7 @@ async fn a_key_accepted_at_first_contact_can_be_pinned() {
 #[tokio::test]
 async fn looking_at_a_host_key_does_not_log_in() {
     let sshd = Sshd::start(Options::default());
-    let record = fetch_host_key(&endpoint(&sshd), &Suite::default()).await.unwrap();
+    let record = fetch_host_key(&endpoint(&sshd), &Route::default(), &Suite::default()).await.unwrap();
     assert_eq!(record.fingerprint, sshd.host_key_fingerprint());
     assert_eq!((sshd.connections(), sshd.logins()), (1, 0));
 }
@@ -330,7 +331,7 @@ async fn a_server_that_is_down_is_unreachable() {
     sshd.stop();
     assert_error(log_in(&sshd, &login).await, Kind::Unreachable, &["refused", "Check the port"]);
     assert_eq!(
-        fetch_host_key(&endpoint(&sshd), &Suite::default()).await.unwrap_err().kind(),
+        fetch_host_key(&endpoint(&sshd), &Route::default(), &Suite::default()).await.unwrap_err().kind(),
         Kind::Unreachable
     );
 }

@@ -41,6 +41,7 @@ fn assert_outcome(outcome: Result<Connection>, expected: std::result::Result<&st
                 Some(Place::Journal) => "journal",
                 Some(Place::KnownHosts(_)) => "known_hosts",
                 Some(Place::Authority(_)) => "authority",
+                Some(Place::Ssh) => "ssh",
             };
             assert_eq!(shown, place);
         }

@@ -22,6 +22,7 @@ mod quirks;
 mod refusals;
 mod remote_tree;
 mod resume;
+mod routes;
 mod run;
 mod secrets;
 mod server;

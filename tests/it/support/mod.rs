@@ -5,6 +5,7 @@ pub mod account;
 pub mod agent;
 pub mod daemon;
 pub mod hostile;
+pub mod keysign;
 pub mod pair;
 pub mod pam;
 pub mod program;
