@@ -73,8 +73,11 @@ pub(super) async fn write_generation<T: Tree>(
     let folders = [own::folder(), own::agents()];
     let make = async { if is_first { own::make_folders(tree, &folders).await } else { Ok(false) } };
     let (made, staged) = join(make, writer.stage_json(tree, &path, &file)).await;
-    made?;
     let (staged, finished) = staged?;
+    if let Err(error) = made {
+        discard(tree, &staged, &error).await;
+        return Err(error);
+    }
     crate::crash::point("generation: staged");
     let placed = with_folders(tree, &folders, || tree.place(&staged, &path, &finished)).await;
     if let Err(error) = &placed {
