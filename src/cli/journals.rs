@@ -61,7 +61,7 @@ pub fn places(state: &StateDir) -> Result<Vec<Place>> {
 pub async fn histories(state: &StateDir, name: Option<&str>, depth: Depth) -> Result<Vec<History>> {
     let mut histories = Vec::new();
     for place in places(state)? {
-        let journal = Journal::open_to_read(&place.state.journal())?;
+        let Some(journal) = Journal::open_to_read(&place.state.journal())? else { continue };
         for (id, job) in journal.jobs().await? {
             if name.is_none_or(|name| name == job) {
                 histories.push(history(&journal, id, job, place.started, depth).await?);
@@ -77,8 +77,9 @@ pub async fn histories(state: &StateDir, name: Option<&str>, depth: Depth) -> Re
 /// The folder whose journal has the job called `name`, and the job.
 pub async fn find(state: &StateDir, name: &str) -> Result<Place> {
     for place in places(state)? {
-        let journal = Journal::open_to_read(&place.state.journal())?;
-        if journal.find_job(name).await?.is_some() {
+        if let Some(journal) = Journal::open_to_read(&place.state.journal())?
+            && journal.find_job(name).await?.is_some()
+        {
             return Ok(place);
         }
     }
@@ -87,10 +88,9 @@ pub async fn find(state: &StateDir, name: &str) -> Result<Place> {
 
 /// The host keys of a server that a person pinned with `highwater server trust`, oldest first.
 pub async fn pins(state: &StateDir, server: &Endpoint) -> Result<Vec<Pin>> {
-    match Journal::open_to_read(&state.journal()) {
-        Ok(journal) => journal.pins(&server.host, server.port).await,
-        Err(error) if error.kind() == Kind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+    match Journal::open_to_read(&state.journal())? {
+        Some(journal) => journal.pins(&server.host, server.port).await,
+        None => Ok(Vec::new()),
     }
 }
 
@@ -153,8 +153,8 @@ fn as_pin(endpoint: &Endpoint, shown: &HostKeyRecord) -> Pin {
 
 /// What a round of a job of the config came to, as the journal has it.
 pub async fn outcome(state: &StateDir, job: &str, round: i64) -> Result<Outcome> {
-    let journal = Journal::open_to_read(&state.journal())?;
     let gone = || Error::new(Kind::Journal, "find the round of", escape(job.as_bytes()));
+    let journal = Journal::open_to_read(&state.journal())?.ok_or_else(gone)?;
     let id = journal.find_job(job).await?.ok_or_else(gone)?;
     let rows = journal.rounds(id, RECENT_ROUNDS).await?;
     let row = rows.into_iter().find(|row| row.id.0 == round).ok_or_else(gone)?;

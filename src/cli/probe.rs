@@ -120,11 +120,7 @@ async fn try_there(context: &Context, tree: &SftpTree) -> Result<Trial> {
 
 /// What earlier connections learned of the server.
 async fn remembered(state: &StateDir, identity: &str) -> Result<Known> {
-    let journal = match Journal::open_to_read(&state.journal()) {
-        Ok(journal) => journal,
-        Err(error) if error.kind() == Kind::NotFound => return Ok(Known::default()),
-        Err(error) => return Err(error),
-    };
+    let Some(journal) = Journal::open_to_read(&state.journal())? else { return Ok(Known::default()) };
     let json = journal.server_abilities(identity).await?;
     // What a newer version wrote and we cannot read is learned again.
     Ok(json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default())

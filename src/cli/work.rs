@@ -31,11 +31,10 @@ pub fn open_journal(context: &Context, state: &StateDir) -> Result<Journal> {
 
 /// The journal and the job of this name to read, or empty ones if there never was a round.
 pub async fn to_read(state: &StateDir, name: &str) -> Result<(Journal, JobId)> {
-    if state.journal().exists() {
-        let journal = Journal::open_to_read(&state.journal())?;
-        if let Some(job) = journal.find_job(name).await? {
-            return Ok((journal, job));
-        }
+    if let Some(journal) = Journal::open_to_read(&state.journal())?
+        && let Some(job) = journal.find_job(name).await?
+    {
+        return Ok((journal, job));
     }
     let journal = Journal::in_memory()?;
     let job = journal.job(name).await?;

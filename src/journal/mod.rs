@@ -114,15 +114,20 @@ impl Journal {
     }
 
     /// Opens the journal at `path` beside a process that owns it, to write a word into it: a pin, say.
-    /// Checks nothing as a whole and moves nothing. Errors with [`Kind::NotFound`] if there is no file.
+    /// Checks nothing as a whole and moves nothing. Errors with [`Kind::NotFound`] if there is no file, or one
+    /// that is only being made.
     pub fn open_beside(path: &Path) -> Result<Self> {
         Self::start(path, schema::open_beside(path)?, None)
     }
 
-    /// [`open_beside`](Self::open_beside), only to read. Every call that writes returns an error.
-    pub fn open_to_read(path: &Path) -> Result<Self> {
-        schema::open_beside(path)?;
-        Ok(Self::new(path, None, Arc::default()))
+    /// [`open_beside`](Self::open_beside), only to read. Every call that writes returns an error. `None`: there
+    /// is no journal, or one that is only being made.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>> {
+        match schema::open_beside(path) {
+            Ok(_) => Ok(Some(Self::new(path, None, Arc::default()))),
+            Err(missing) if missing.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A journal that goes with its last handle: for tests, `demo` and `--dry-run`. It is a file in a
@@ -307,10 +312,9 @@ mod tests {
     #[tokio::test]
     async fn a_reader_beside_the_writer_sees_what_is_committed_and_writes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let missing = Journal::open_to_read(&at(&folder)).unwrap_err();
-        assert_eq!(missing.kind(), Kind::NotFound);
+        assert!(Journal::open_to_read(&at(&folder)).unwrap().is_none());
         let writer = with_one_row(&at(&folder)).await;
-        let reader = Journal::open_to_read(&at(&folder)).unwrap();
+        let reader = Journal::open_to_read(&at(&folder)).unwrap().unwrap();
         let job = reader.find_job("nightly").await.unwrap().unwrap();
         assert_eq!(reader.base_count(job).await.unwrap(), 1);
         writer.put_base_committed(job, file("b")).await.unwrap();

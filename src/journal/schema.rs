@@ -125,12 +125,15 @@ fn inspect(path: &Path, random: &dyn Random) -> Result<Found, Refused> {
 }
 
 /// Opens a file that is there and has the newest schema, beside a process that uses it: nothing is
-/// checked as a whole, brought up to date or moved.
+/// checked as a whole, brought up to date or moved. One into which nothing was written yet counts as missing.
 pub(super) fn open_beside(path: &Path) -> Result<Connection> {
     fs::metadata(path).map_err(|e| Error::io("open the journal", show(path), e))?;
     let known = connect(path).map_err(Refused::Sql).and_then(|c| Ok((version_of(&c, path)?, c)));
     match known {
         Ok((version, connection)) if version == MIGRATIONS.len() => Ok(connection),
+        Ok((0, _)) => Err(Error::new(Kind::NotFound, "open the journal", show(path))
+            .detail("it has not been begun yet")
+            .hint("start the daemon or run a job once: that begins it")),
         Ok(_) => Err(cannot_open(path)
             .detail("an older highwater has written it")
             .hint("start the daemon or run a job once: that brings it up to date")),
@@ -255,13 +258,18 @@ mod tests {
     fn only_a_file_that_is_up_to_date_is_opened_beside_its_owner() {
         let place = Place::new();
         assert_eq!(open_beside(&place.path()).unwrap_err().kind(), Kind::NotFound);
+        for made_just_now in ["", "PRAGMA journal_mode = wal"] {
+            match made_just_now {
+                "" => fs::write(place.path(), "").unwrap(),
+                sql => place.sql(sql),
+            }
+            assert_eq!(open_beside(&place.path()).unwrap_err().kind(), Kind::NotFound, "{made_just_now}");
+        }
         let check = |reason: &str| {
             let error = open_beside(&place.path()).unwrap_err();
             assert_eq!(error.kind(), Kind::Journal);
             assert!(error.reason().contains(reason), "{}", error.reason());
         };
-        fs::write(place.path(), "").unwrap();
-        check("an older highwater");
         let owner = place.open().unwrap();
         open_beside(&place.path()).unwrap();
         place.sql("PRAGMA user_version = 2");
