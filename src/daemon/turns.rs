@@ -164,6 +164,8 @@ pub(super) struct Turns<W: Works> {
     kept_due: Option<Time>,
     pub(super) state: JobState,
     failures: u32,
+    /// Since when, by uptime, if the last round failed.
+    failing_since: Option<Duration>,
     /// How often what has problems was tried again.
     tries: u32,
     /// Whether the round under way is one of these tries.
@@ -200,6 +202,7 @@ impl<W: Works> Turns<W> {
             memory: Memory { settled },
             kept_memory: settled,
             failures: 0,
+            failing_since: None,
             tries: 0,
             is_another_try: false,
             shared,
@@ -470,7 +473,7 @@ impl<W: Works> Turns<W> {
     pub(super) async fn learn(&mut self, outcome: &Outcome, owed: &Owed) -> Result<()> {
         match outcome.ending {
             Ending::Ok | Ending::Held => {
-                self.failures = 0;
+                self.forget_failures();
                 if self.is_another_try {
                     (self.tries, self.wants.again) = (0, None);
                 }
@@ -479,7 +482,10 @@ impl<W: Works> Turns<W> {
             Ending::Problems => self.learn_of_problems(owed).await,
             Ending::Failed => {
                 self.owe(owed);
-                self.wants.retry = Some(self.shared.uptime() + self.back_off(self.failures));
+                let uptime = self.shared.uptime();
+                let since = *self.failing_since.get_or_insert(uptime);
+                let wait = RETRY.delay_after(self.failures, self.shared.random.unit(), uptime - since);
+                self.wants.retry = Some(uptime + wait);
                 self.failures += 1;
                 Ok(())
             }
@@ -488,9 +494,13 @@ impl<W: Works> Turns<W> {
         }
     }
 
+    fn forget_failures(&mut self) {
+        (self.failures, self.failing_since) = (0, None);
+    }
+
     /// What has problems is tried again a few times, whatever else is done meanwhile.
     async fn learn_of_problems(&mut self, owed: &Owed) -> Result<()> {
-        self.failures = 0;
+        self.forget_failures();
         if !self.is_another_try {
             return Ok(());
         }
@@ -498,14 +508,10 @@ impl<W: Works> Turns<W> {
             (self.tries, self.wants.again) = (0, None);
             return self.acknowledge(owed).await;
         }
-        let at = self.shared.uptime() + self.back_off(self.tries);
+        let at = self.shared.uptime() + RETRY.delay(self.tries, self.shared.random.unit());
         self.wants.again = Some(Again { at, whole: owed.whole || owed.batch.is_empty() });
         self.tries += 1;
         Ok(())
-    }
-
-    fn back_off(&self, tries: u32) -> Duration {
-        RETRY.delay(tries, self.shared.random.unit())
     }
 
     async fn acknowledge(&self, owed: &Owed) -> Result<()> {

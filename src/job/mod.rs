@@ -201,7 +201,7 @@ impl<D: Dial> Round<D> {
             if !self.may_reconnect(&error, lost_since) {
                 return Err(error);
             }
-            self.wait_to_reconnect(&error, tries).await?;
+            self.wait_to_reconnect(&error, tries, lost_since.elapsed()).await?;
             tries += 1;
         }
     }
@@ -249,8 +249,8 @@ impl<D: Dial> Round<D> {
         lost && was_connected && lost_since.elapsed() < self.spec.retry_for
     }
 
-    async fn wait_to_reconnect(&self, error: &Error, tries: u32) -> Result<()> {
-        let delay = Backoff::RECONNECT.delay(tries, self.context.random.unit());
+    async fn wait_to_reconnect(&self, error: &Error, tries: u32, lost_for: Duration) -> Result<()> {
+        let delay = Backoff::RECONNECT.delay_after(tries, self.context.random.unit(), lost_for);
         let reason = error.reason();
         if tries == 0 {
             let message = format!("connected again: {reason}");
