@@ -21,7 +21,7 @@ mod tests;
 mod turns;
 mod works;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,6 +117,30 @@ struct Handle {
     words: mpsc::Sender<Word>,
     stop: watch::Sender<bool>,
     id: Id,
+}
+
+/// What a job's task waits for before it begins.
+enum First {
+    Nothing,
+    /// This time: it broke.
+    Pause(Duration),
+    /// The end of the task that the job had before. Rounds of one job never overlap.
+    EndOf(mpsc::Sender<Word>),
+}
+
+impl First {
+    /// Waits for it. `false`: the job was told to end meanwhile.
+    async fn pass(self, mut stop: watch::Receiver<bool>) -> bool {
+        match self {
+            Self::Nothing => {}
+            Self::Pause(time) => {
+                // Being stopped ends it too.
+                let _ = tokio::time::timeout(time, stop.wait_for(|stop| *stop)).await;
+            }
+            Self::EndOf(old) => old.closed().await,
+        }
+        !*stop.borrow()
+    }
 }
 
 /// Runs until told to stop. Errors when the journal cannot be used any more.
@@ -223,30 +247,32 @@ impl<W: Works> Daemon<W> {
         let before = self.jobs.len();
         let gone: Vec<String> =
             self.jobs.iter().filter(|(_, job)| !stays(job)).map(|(name, _)| name.clone()).collect();
-        self.end_jobs(&gone).await;
+        let ending: HashMap<String, mpsc::Sender<Word>> =
+            gone.iter().filter_map(|name| Some((name.clone(), self.stop(name)?))).collect();
         let mut began = 0;
         for task in tasks {
             if !self.jobs.contains_key(&task.job.name) {
-                self.start(task, Duration::ZERO);
+                let first =
+                    ending.get(&task.job.name).map_or(First::Nothing, |old| First::EndOf(old.clone()));
+                self.start(task, first);
                 began += 1;
             }
         }
         format!("{} stayed, {} ended, {began} began", before - gone.len(), gone.len())
     }
 
-    /// Starts a job's task, which begins after `delay`.
-    fn start(&mut self, task: Arc<Task>, delay: Duration) {
+    /// Starts a job's task, which begins when that is over which comes first.
+    fn start(&mut self, task: Arc<Task>, first: First) {
         let (words, heard) = mpsc::channel(MOST_WORDS);
         let (stop, stopped) = watch::channel(false);
-        let mut before = stopped.clone();
+        let before = stopped.clone();
         let live = Arc::new(Live::new(&task.job.name));
         let eyes = Eyes::of(&task.job, &self.shared.clock);
         let ears = Ears::new(heard, stopped, self.jumps.subscribe(), eyes);
         let (shared, its, its_live) = (self.shared.clone(), task.clone(), live.clone());
         let work = self.tasks.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(delay) => {}
-                _ = before.wait_for(|stop| *stop) => return Ok(()),
+            if !first.pass(before).await {
+                return Ok(());
             }
             Turns::new(shared, its, its_live, ears).await?.run().await
         });
@@ -261,29 +287,27 @@ impl<W: Works> Daemon<W> {
         };
         tracing::error!("{name}: its task broke off by a fault of the program; it starts again");
         if let Some(job) = self.jobs.remove(&name) {
-            self.start(job.task, START_AGAIN);
+            self.start(job.task, First::Pause(START_AGAIN));
         }
     }
 
-    /// Ends jobs, all at once, and waits for them. Their rounds leave what the next ones go on with.
-    async fn end_jobs(&mut self, names: &[String]) {
-        let ending: Vec<Handle> = names.iter().filter_map(|name| self.jobs.remove(name)).collect();
-        for job in &ending {
+    /// Tells a job to end, which nobody waits for here: its round leaves what the next one goes on with. What
+    /// is given is closed once it has ended.
+    fn stop(&mut self, name: &str) -> Option<mpsc::Sender<Word>> {
+        let job = self.jobs.remove(name)?;
+        job.stop.send_replace(true);
+        Some(job.words)
+    }
+
+    /// Ends all jobs at once, and waits for them and for those that were told to end before.
+    async fn end(&mut self) {
+        while let Some((_, job)) = self.jobs.pop_first() {
             job.stop.send_replace(true);
         }
-        let all = async {
-            for job in &ending {
-                job.words.closed().await;
-            }
-        };
+        let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(GRACE, all).await.is_err() {
             tracing::warn!("a job does not end in time and is left behind");
         }
-    }
-
-    async fn end(&mut self) {
-        let names: Vec<String> = self.jobs.keys().cloned().collect();
-        self.end_jobs(&names).await;
         self.tasks.abort_all();
     }
 

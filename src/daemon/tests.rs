@@ -31,12 +31,18 @@ enum Deed {
     Panic,
     /// Goes on until it is told to stop.
     Long,
+    /// Goes on until it may end, whatever it is told.
+    Stuck,
 }
 
 /// Rounds that do as they are told, and are counted.
 struct Script {
     deeds: Mutex<BTreeMap<String, Deed>>,
     begun: watch::Sender<BTreeMap<String, usize>>,
+    /// The config when it is read again.
+    next: Mutex<Config>,
+    /// Whether rounds that are stuck may end.
+    freed: watch::Sender<bool>,
     /// How often something that was kept was to be dropped.
     forgotten: watch::Sender<usize>,
 }
@@ -45,7 +51,7 @@ struct Scripted(Arc<Script>);
 
 impl Works for Scripted {
     fn load(&self) -> std::result::Result<Config, ConfigErrors> {
-        Ok(Config::default())
+        Ok(self.0.next.lock().unwrap().clone())
     }
 
     async fn round(&self, order: Order) -> Outcome {
@@ -57,6 +63,7 @@ impl Works for Scripted {
             Deed::Done => {}
             Deed::Panic => panic!("as the test says"),
             Deed::Long => drop(stop.wait_for(|stop| *stop).await),
+            Deed::Stuck => drop(self.0.freed.subscribe().wait_for(|freed| *freed).await),
         }
         let interrupted = Error::new(Kind::Interrupted, "go on with", "the round");
         let mut outcome = failed(job, order.task.job.mode, &interrupted, Duration::ZERO);
@@ -106,6 +113,8 @@ impl Running {
         let script = Script {
             deeds: Mutex::new(deeds),
             begun: watch::Sender::new(BTreeMap::new()),
+            next: Mutex::new(config.clone()),
+            freed: watch::Sender::new(false),
             forgotten: watch::Sender::new(0),
         };
         let (script, clock) = (Arc::new(script), Arc::new(ManualClock::new(NOW)));
@@ -215,6 +224,28 @@ async fn a_window_that_closes_stops_a_round_and_the_next_goes_on_with_it() {
     daemon.pass(8 * 3_600); // 22:00:00
     daemon.begun("j", 2).await;
     daemon.until("j", "idle").await;
+    daemon.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_waits_for_no_round_and_rounds_of_a_changed_job_do_not_overlap() {
+    let hourly = "schedule: {every: 1h}";
+    let daemon = Running::start(&[("slow", Deed::Stuck, hourly), ("other", Deed::Done, hourly)]).await;
+    daemon.begun("slow", 1).await;
+    for trash_days in [1, 2] {
+        let mut config = daemon.script.next.lock().unwrap().clone();
+        let slow = config.jobs.iter_mut().find(|job| job.name == "slow").unwrap();
+        slow.trash = Some(Duration::from_secs(trash_days * 86_400));
+        *daemon.script.next.lock().unwrap() = config;
+        let Told::Done(told) = daemon.ask(Ask::Reload {}).await else { panic!("no answer") };
+        assert_eq!(told, "2 jobs in the config, 1 stayed, 1 ended, 1 began");
+        assert!(matches!(daemon.ask(Ask::Run { job: "other".into() }).await, Told::Ended { .. }));
+    }
+    assert_eq!((daemon.doing("slow").await.as_str(), daemon.count("slow")), ("starting", 1));
+    daemon.does("slow", Deed::Done);
+    daemon.script.freed.send_replace(true);
+    daemon.begun("slow", 2).await;
+    daemon.until("slow", "idle").await;
     daemon.end().await;
 }
 
