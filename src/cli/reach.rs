@@ -1,11 +1,16 @@
 //! From an account to the far side of a round: connects, keeps the connection for the first look, pins an
 //! accepted key, and remembers what was learned of the server.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
 
 use super::account::Account;
 use super::journals;
+use crate::config::model::Server;
 use crate::entry::{Kind as EntryKind, Stat};
 use crate::error::{Error, Kind, Result};
 use crate::job::Dial;
@@ -15,9 +20,14 @@ use crate::path::{Name, RelPath, RemoteRoot};
 use crate::remote::abilities::{Abilities, Known};
 use crate::remote::connect::{Connection, connect_to};
 use crate::remote::far::{Alias, Far};
+use crate::remote::pool::{Claim, Lent, Share};
 use crate::remote::route::Target;
 use crate::remote::sftp::SftpTree;
 use crate::tree::Tree;
+
+/// How long a connection is waited for that others have, and how often a new one is tried meanwhile.
+const FULL_FOR: Duration = Duration::from_secs(600);
+const KNOCK_EVERY: Duration = Duration::from_secs(30);
 
 /// Reaches one folder on one server, again and again.
 #[derive(Clone)]
@@ -32,13 +42,11 @@ struct Inner {
     journal: Option<Journal>,
     /// A connection that was made and not used yet.
     ready: Mutex<Option<Arc<Connection>>>,
-    /// Whether the far side of one round is kept for the next.
-    keeps: bool,
-    /// The far side of the round under way, if it is to be kept.
-    last: Mutex<Option<Arc<Far>>>,
-    /// The far side of a round that ended well.
-    rested: Mutex<Option<Arc<Far>>>,
-    /// Whether a round ended in order over the connection of `last` or `rested`.
+    /// Where connections come from and go to that are kept from round to round.
+    share: Option<Share<Server>>,
+    /// The far side of the round under way, if its connection is to be kept.
+    last: Mutex<Option<(Arc<Far>, Claim<Server>)>>,
+    /// Whether a round ended in order over the connection of `last`.
     is_settled: AtomicBool,
     /// What is known of the server, by its [identity](Connection::identity).
     learned: Mutex<Option<(String, Arc<Abilities>)>>,
@@ -63,20 +71,19 @@ impl Reach {
         self.become_of(folder, Some(Alias { here, there }), self.0.journal.clone())
     }
 
-    /// The same, for many rounds, one after the other: the connection of one is kept for the next from
-    /// [`rest`](Self::rest) on.
-    pub fn keeping(self) -> Self {
+    /// The same, for many rounds, one after the other: their connections are shared.
+    pub fn sharing(self, share: Share<Server>) -> Self {
         let mut inner = self.anew(self.0.root.clone());
         inner.alias = self.0.alias.clone();
         inner.journal = self.0.journal.clone();
-        Self(Arc::new(Inner { keeps: true, ..inner }))
+        Self(Arc::new(Inner { share: Some(share), ..inner }))
     }
 
-    /// A round ended well: the next one may go on over its connection, or over the one before if it needed
-    /// none.
+    /// A round ended well: its connection, if it needed one, is there for whichever is next.
     pub fn rest(&self) {
-        if let Some(far) = lock(&self.0.last).take() {
-            *lock(&self.0.rested) = Some(far);
+        let last = lock(&self.0.last).take();
+        if let (Some(share), Some((far, _claim))) = (&self.0.share, last) {
+            share.give_back(far, self.0.is_settled.swap(false, Ordering::Relaxed));
         }
     }
 
@@ -165,26 +172,16 @@ impl Dial for Reach {
     type Far = Far;
 
     async fn dial(&self) -> Result<Arc<Far>> {
+        let Some(share) = &self.0.share else { return self.dial_anew().await };
         // What failed has to be gone before its successor comes.
-        drop(lock(&self.0.last).take());
-        let rested = lock(&self.0.rested).take();
-        if let Some(far) = rested.filter(|far| !far.connection().is_lost()) {
-            *lock(&self.0.last) = Some(far.clone());
-            return Ok(far);
+        if lock(&self.0.last).take().is_some() {
+            share.distrust();
         }
-        self.0.is_settled.store(false, Ordering::Relaxed);
-        let connection = self.connection().await?;
-        let identity = connection.identity();
-        let remembered = self.remembered(&identity).await;
-        let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
-        *lock(&self.0.learned) = Some((identity, far.abilities()));
-        if let Err(error) = self.keep_host_keys(far.connection()).await {
-            tracing::warn!("{error}: {}", error.reason()); // those that are known will do
-        }
-        let far = Arc::new(far);
-        if self.0.keeps {
-            *lock(&self.0.last) = Some(far.clone());
-        }
+        let Lent { far, is_settled, claim } = self.borrow(share).await?;
+        let far = far.at(&self.0.root);
+        *lock(&self.0.learned) = Some((far.connection().identity(), far.abilities()));
+        self.0.is_settled.store(is_settled, Ordering::Relaxed);
+        *lock(&self.0.last) = Some((far.clone(), claim));
         Ok(far)
     }
 
@@ -193,7 +190,47 @@ impl Dial for Reach {
     }
 
     fn settled(&self, is_in_order: bool) {
-        self.0.is_settled.store(self.0.keeps && is_in_order, Ordering::Relaxed);
+        self.0.is_settled.store(is_in_order, Ordering::Relaxed);
+    }
+}
+
+impl Reach {
+    /// A connection that is idle, or a new one. A server may take only so many at once: while other rounds
+    /// have some, one that cannot be had is waited for.
+    async fn borrow(&self, share: &Share<Server>) -> Result<Lent<Server>> {
+        let give_up = Instant::now() + FULL_FOR;
+        loop {
+            if let Some(lent) = share.take() {
+                return Ok(lent);
+            }
+            let claim = share.claim();
+            let error = match self.dial_anew().await {
+                Ok(far) => return Ok(share.note(far, claim)),
+                Err(error) => error,
+            };
+            drop(claim);
+            let mut ended = pin!(share.ended());
+            ended.as_mut().enable();
+            match share.take() {
+                Some(lent) => return Ok(lent),
+                None if may_be_full(&error) && share.has_others() && Instant::now() < give_up => {}
+                None => return Err(error),
+            }
+            tracing::info!("waiting for a connection that another job has: {error}: {}", error.reason());
+            let _ = timeout(KNOCK_EVERY, ended).await; // whatever comes first
+        }
+    }
+
+    async fn dial_anew(&self) -> Result<Arc<Far>> {
+        let connection = self.connection().await?;
+        let identity = connection.identity();
+        let remembered = self.remembered(&identity).await;
+        let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
+        *lock(&self.0.learned) = Some((identity, far.abilities()));
+        if let Err(error) = self.keep_host_keys(far.connection()).await {
+            tracing::warn!("{error}: {}", error.reason()); // those that are known will do
+        }
+        Ok(Arc::new(far))
     }
 }
 
@@ -206,13 +243,17 @@ impl Inner {
             alias: None,
             journal: None,
             ready: Mutex::default(),
-            keeps: false,
+            share: None,
             last: Mutex::default(),
-            rested: Mutex::default(),
             is_settled: false.into(),
             learned: Mutex::default(),
         }
     }
+}
+
+/// Whether a server that takes no more connections may answer so.
+fn may_be_full(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Unreachable | Kind::Disconnected | Kind::Failed)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,37 +1,38 @@
-//! Rounds as the daemon has them made: by the config's accounts, over connections that are kept for a while.
+//! Rounds as the daemon has them made: by the config's accounts, over connections that are kept for a while and
+//! shared by the jobs of a server.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::account::{self, Surroundings};
 use super::reach::Reach;
 use super::{Context, config, run};
 use crate::clock::{SystemClock, SystemRandom};
 use crate::config::ConfigErrors;
-use crate::config::model::Config;
+use crate::config::model::{Config, Server};
 use crate::daemon::{Order, Works};
 use crate::error::Result;
 use crate::job::{self, Spec};
 use crate::journal::place::StateDir;
 use crate::outcome::{Ending, Outcome};
+use crate::remote::pool::{KEPT_FOR, Pool};
 use crate::report::summary::failed;
-
-/// How long a connection is kept for the next round, which then begins without a login.
-const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Makes rounds for the daemon.
 pub struct Rounds {
     context: Context,
     state: StateDir,
+    /// The connections that no round uses right now.
+    pool: Pool<Server>,
     /// The ways to servers that no round uses right now, by job.
     idle: Arc<Mutex<HashMap<String, Idle>>>,
     /// Numbers the times that a way was put there.
     times: AtomicU64,
 }
 
-/// A way to a server, with its connection.
+/// A way to a server that was taken not long ago.
 struct Idle {
     way: Way,
     time: u64,
@@ -46,7 +47,8 @@ struct Way {
 impl Rounds {
     /// Rounds with the journal in `state`.
     pub fn new(context: &Context, state: &StateDir) -> Self {
-        Self { context: context.clone(), state: state.clone(), idle: Arc::default(), times: 0.into() }
+        let (context, state, pool) = (context.clone(), state.clone(), Pool::default());
+        Self { context, state, pool, idle: Arc::default(), times: 0.into() }
     }
 
     async fn way(&self, order: &Order) -> Result<Way> {
@@ -59,11 +61,12 @@ impl Rounds {
         let account = account::of_server(&order.task.server, &around)?;
         let shown = account.target.endpoint.to_string();
         let reach = Reach::new(&self.state, account, job.remote.clone()).await?;
-        Ok(Way { reach: reach.with_journal(&order.journal).keeping(), shown })
+        let share = self.pool.share(order.task.server.clone(), &job.name);
+        Ok(Way { reach: reach.with_journal(&order.journal).sharing(share), shown })
     }
 
-    /// Keeps the way for the next round. After a failure the next one begins anew, with secrets and host
-    /// keys as they are then.
+    /// Keeps the way for the next round, and its connection for whichever is next. After a failure the next one
+    /// begins anew, with secrets and host keys as they are then.
     fn keep(&self, job: &str, way: Way) {
         way.reach.rest();
         let time = self.times.fetch_add(1, Ordering::Relaxed);
@@ -85,6 +88,7 @@ impl Works for Rounds {
         if let Err(error) = self.context.log.to(config.log.as_ref()) {
             tracing::error!("{error}: {}; the log goes where it went", error.reason());
         }
+        self.pool.keep_only(|server| config.server(&server.name) == Some(server));
         Ok(config)
     }
 
@@ -118,6 +122,7 @@ impl Works for Rounds {
 
     fn forget(&self, job: &str) {
         lock(&self.idle).remove(job);
+        self.pool.forget(job);
     }
 }
 

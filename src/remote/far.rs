@@ -1,9 +1,11 @@
 //! The far side of a round: a folder on a server, or one file of a folder, with the connection it lives on.
 
-use std::sync::{Arc, Weak};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::entry::{Kind, Listing, Meta, Stat};
@@ -47,6 +49,15 @@ impl Drop for Far {
     }
 }
 
+impl SftpTree {
+    /// Another folder over the same channels.
+    fn at_root(&self, root: RemoteRoot) -> Self {
+        let lanes = RwLock::new(self.lanes.read().unwrap_or_else(|e| e.into_inner()).clone());
+        let (busy, abilities) = (self.busy.clone(), self.abilities.clone());
+        Self { root, lanes, turn: AtomicUsize::new(0), busy, large_listing: Semaphore::new(1), abilities }
+    }
+}
+
 impl Far {
     /// Starts SFTP at `root`. More channels are opened in the background when those there are have more
     /// than enough to do; a server that refuses them is served by those there are.
@@ -58,12 +69,24 @@ impl Far {
     ) -> Result<Self> {
         let channel = connection.open_sftp().await?;
         let tree = SftpTree::open(channel, root, &connection.server().ident, remembered).await?;
+        Ok(Self::on(connection, tree, alias))
+    }
+
+    /// Another folder over the same connection and channels, for when nobody works with this one any more.
+    pub fn at(self: Arc<Self>, root: &RemoteRoot) -> Arc<Self> {
+        match self.tree.root() == root && self.alias.is_none() {
+            true => self,
+            false => Arc::new(Self::on(self.connection.clone(), self.tree.at_root(root.clone()), None)),
+        }
+    }
+
+    fn on(connection: Arc<Connection>, tree: SftpTree, alias: Option<Alias>) -> Self {
         let tree = Arc::new(tree);
         let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
         let busy = tree.busy();
         let most = LANES.min(connection.most_channels());
+        let mut open = tree.lanes.read().unwrap_or_else(|e| e.into_inner()).len();
         let widening = tokio::spawn(async move {
-            let mut open = 1;
             while open < most {
                 busy.notified().await;
                 let is_long = weak_tree.upgrade().is_some_and(|tree| tree.traits().round_trip >= LONG_LINE);
@@ -75,7 +98,7 @@ impl Far {
                 }
             }
         });
-        Ok(Self { tree, connection, alias, widening: widening.abort_handle() })
+        Self { tree, connection, alias, widening: widening.abort_handle() }
     }
 
     /// The connection.

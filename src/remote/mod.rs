@@ -20,6 +20,7 @@ mod lane;
 mod line;
 mod open_file;
 pub mod pin;
+pub mod pool;
 pub mod probe;
 mod program;
 mod pulse;

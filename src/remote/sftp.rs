@@ -47,12 +47,12 @@ enum Asked {
 
 /// A folder on an SFTP server.
 pub struct SftpTree {
-    root: RemoteRoot,
-    lanes: RwLock<Vec<Arc<Lane>>>,
-    turn: AtomicUsize,
-    busy: Arc<Notify>,
+    pub(super) root: RemoteRoot,
+    pub(super) lanes: RwLock<Vec<Arc<Lane>>>,
+    pub(super) turn: AtomicUsize,
+    pub(super) busy: Arc<Notify>,
     /// For the one listing that is larger than its share.
-    large_listing: Semaphore,
+    pub(super) large_listing: Semaphore,
     pub(super) abilities: Arc<Abilities>,
 }
 

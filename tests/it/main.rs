@@ -26,6 +26,7 @@ mod routes;
 mod run;
 mod secrets;
 mod server;
+mod shared;
 mod ssh_config;
 mod support;
 mod telling;

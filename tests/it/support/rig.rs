@@ -86,6 +86,12 @@ impl Rig {
 
     /// Our own server, which misbehaves as `script` says. Paths of the script begin at `/far`.
     pub fn ours(script: Misbehave) -> Self {
+        let limits = Limits { rejection_time: Duration::from_millis(20), ..Limits::default() };
+        Self::ours_within(limits, script)
+    }
+
+    /// The same with these limits.
+    pub fn ours_within(limits: Limits, script: Misbehave) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("served");
         fs::create_dir(&data).expect("a new folder");
@@ -97,7 +103,7 @@ impl Rig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             accounts: accounts.expect("an account"),
             host_key: HostKey::generate(),
-            limits: Limits { rejection_time: Duration::from_millis(20), ..Limits::default() },
+            limits,
         };
         let line = config.host_key.public_line().expect("a host key");
         let runtime = Runtime::new().expect("a runtime");
