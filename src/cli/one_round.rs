@@ -185,6 +185,7 @@ impl Pair<'_> {
             level: self.flags.verify.unwrap_or(Level::Full),
             rate: Limit::new(rate.map(std::num::NonZeroU64::get)),
             line: None,
+            breadth: None,
             retry_for: RETRY_FOR,
             accept_deletes: go_on.clone(),
             go_on,

@@ -19,6 +19,7 @@ use crate::journal::place::StateDir;
 use crate::outcome::{Ending, Outcome};
 use crate::remote::pool::{KEPT_FOR, Pool};
 use crate::report::summary::failed;
+use crate::transfer::room::Breadth;
 
 /// Makes rounds for the daemon.
 pub struct Rounds {
@@ -26,6 +27,8 @@ pub struct Rounds {
     state: StateDir,
     /// The connections that no round uses right now.
     pool: Pool<Server>,
+    /// What all rounds share of the memory.
+    breadth: Breadth,
     /// The ways to servers that no round uses right now, by job.
     idle: Arc<Mutex<HashMap<String, Idle>>>,
     /// Numbers the times that a way was put there.
@@ -48,7 +51,8 @@ impl Rounds {
     /// Rounds with the journal in `state`.
     pub fn new(context: &Context, state: &StateDir) -> Self {
         let (context, state, pool) = (context.clone(), state.clone(), Pool::default());
-        Self { context, state, pool, idle: Arc::default(), times: 0.into() }
+        let (breadth, idle) = (Breadth::default(), Arc::default());
+        Self { context, state, pool, breadth, idle, times: 0.into() }
     }
 
     async fn way(&self, order: &Order) -> Result<Way> {
@@ -108,9 +112,8 @@ impl Works for Rounds {
             monitor: order.monitor,
             stop: order.stop,
         };
-        let outcome =
-            job::run(Spec { changes: order.changes, line: order.line, ..spec }, with, way.reach.clone())
-                .await;
+        let (changes, line, breadth) = (order.changes, order.line, Some(self.breadth.clone()));
+        let outcome = job::run(Spec { changes, line, breadth, ..spec }, with, way.reach.clone()).await;
         if let Err(error) = way.reach.keep_learned(&journal).await {
             tracing::warn!("{error}: {}", error.reason());
         }

@@ -198,6 +198,7 @@ pub fn spec(job: &Job, server: String, limit: Limit) -> Spec {
         level: job.verify,
         rate: limit,
         line: None,
+        breadth: None,
         retry_for: job.retry_for,
         go_on: format!("highwater resume {}", job.name),
         accept_deletes: format!("highwater resume {} --accept-deletes", job.name),

@@ -424,6 +424,7 @@ impl<D> Job<D> {
             level: Level::Full,
             rate: crate::transfer::throttle::Limit::new(None),
             line: None,
+            breadth: None,
             retry_for: RETRY_FOR,
             go_on: "highwater demo".into(),
             accept_deletes: "highwater demo".into(),

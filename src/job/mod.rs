@@ -364,6 +364,7 @@ impl<D: Dial> Round<D> {
             trash: self.spec.trash.map(|_| self.trash_name()),
             rate: self.spec.rate.clone(),
             line: self.spec.line.clone(),
+            breadth: self.spec.breadth.clone(),
             rules,
             stop: self.context.stop.clone(),
         }

@@ -8,6 +8,7 @@ use crate::outcome::Mode;
 use crate::path::{LocalRoot, RelPath, RemoteRoot};
 use crate::plan::guard::DeleteLimits;
 use crate::settle::Quiet;
+use crate::transfer::room::Breadth;
 use crate::transfer::throttle::{Limit, Throttle};
 
 /// What one round is to do.
@@ -52,6 +53,8 @@ pub struct Spec {
     pub rate: Limit,
     /// What all jobs of the server share of the line; `None`: nothing is said of that.
     pub line: Option<Throttle>,
+    /// What all rounds of the process share; `None`: it is the only one.
+    pub breadth: Option<Breadth>,
     /// How long a lost connection is tried again.
     pub retry_for: Duration,
     /// How a person says that the roots are meant as they are.

@@ -18,6 +18,7 @@ mod place;
 pub mod record;
 pub mod remove;
 pub mod resume;
+pub mod room;
 pub mod settle;
 pub mod staging;
 pub mod tally;
@@ -46,6 +47,7 @@ use check::Check;
 use gates::Gates;
 use perform::Work;
 use record::Record;
+use room::{Breadth, Room};
 use staging::Staging;
 use tally::Tally;
 use throttle::{Limit, Throttle};
@@ -93,6 +95,8 @@ pub struct Options {
     pub rate: Limit,
     /// What this round shares with others of the same server.
     pub line: Option<Throttle>,
+    /// What it shares with others of the same process.
+    pub breadth: Option<Breadth>,
     /// The planner's rules, for what has to be reconsidered.
     pub rules: Rules,
     /// Turns true when the program shall stop.
@@ -129,7 +133,7 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
 pub struct Engine<S: Tree, T: Tree> {
     shared: Arc<Shared<S, T>>,
     tasks: JoinSet<()>,
-    room: Arc<Semaphore>,
+    room: Room,
     /// What is found out while work has begun; ends with the engine.
     checks: JoinSet<()>,
 }
@@ -189,7 +193,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         crate::crash::point("staging: prepared");
         let unfinished = settle::settle(target.as_ref(), &staging, &record).await?;
         let unsynced = if options.durable { record.unsynced_folders().await? } else { Vec::new() };
-        let most = width(&source.traits(), &target.traits());
+        let room = Room::new(width(&source.traits(), &target.traits()), options.breadth.clone());
         let shared = Shared {
             throttle: Throttle::new(&options.rate),
             trash: Trash::new(options.trash.clone()),
@@ -210,7 +214,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             random,
             clock,
         };
-        let (tasks, room, checks) = (JoinSet::new(), Arc::new(Semaphore::new(most)), JoinSet::new());
+        let (tasks, checks) = (JoinSet::new(), JoinSet::new());
         Ok(Self { shared: Arc::new(shared), tasks, room, checks })
     }
 
@@ -236,7 +240,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         if self.shared.must_stop() {
             return Err(stopped());
         }
-        let permit = self.room.clone().acquire_owned().await.map_err(|_| stopped())?;
+        let permit = self.room.enter().await.ok_or_else(stopped)?;
         while self.tasks.try_join_next().is_some_and(|joined| self.shared.survived(joined)) {}
         let opener = match &action {
             Action::MakeDir { path, .. } => Some(self.shared.gates.announce(path)),
