@@ -68,7 +68,12 @@ pub fn lookup(path: &Path, host: &HostName) -> Result<Vec<Entry>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         read => read.map_err(|e| unreadable(&shown, e))?,
     };
-    let text = String::from_utf8_lossy(&bytes); // host names and keys are ASCII, comments anything
+    lookup_in(&bytes, &shown, host)
+}
+
+/// The same of what stands in a file; `shown` is how the file is called.
+pub fn lookup_in(bytes: &[u8], shown: &str, host: &HostName) -> Result<Vec<Entry>> {
+    let text = String::from_utf8_lossy(bytes); // host names and keys are ASCII, comments anything
     let numbered = text.lines().enumerate().map(|(i, line)| (format!("{shown}, line {}", i + 1), line));
     numbered.filter_map(|(place, line)| entry(line, place, host).transpose()).collect()
 }

@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod dialect;
 mod filter;
+mod fuzz;
 mod guards;
 mod host_keys;
 mod hostile;

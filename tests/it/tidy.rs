@@ -54,7 +54,7 @@ fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// All that people write: code, examples, scripts, and the pages at the top.
 fn everything() -> Vec<Source> {
     let mut paths = Vec::new();
-    for folder in ["src", "tests", "examples", "contrib", ".ci"] {
+    for folder in ["src", "tests", "examples", "contrib", ".ci", "fuzz/checks", "fuzz/fuzz_targets"] {
         walk(Path::new(folder), &mut paths);
     }
     let pages = fs::read_dir(".").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
