@@ -12,6 +12,7 @@ mod fuzz;
 mod guards;
 mod host_keys;
 mod hostile;
+mod liars;
 mod login;
 mod moments;
 mod no_room;
