@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Names, Preferred, cipher, compression, kex, mac};
 
+use super::dialect::Reader;
+
 /// Which algorithms a server may be spoken to with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suite {
@@ -173,9 +175,35 @@ impl Algorithms {
     }
 }
 
+/// Whether a host proved itself by a signature (RFC 4253 §6.6: its algorithm, then the rest) of the algorithm that
+/// was agreed on. The library takes any that the key can make: of an RSA key also one with SHA-1.
+pub(super) fn is_signed_as_agreed(signature: &[u8], agreed: &str) -> bool {
+    let by_certificate = agreed.strip_suffix("-cert-v01@openssh.com");
+    Reader::new(signature).string() == Ok(by_certificate.unwrap_or(agreed).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::dialect::put_string;
     use super::*;
+
+    #[test]
+    fn a_signature_is_of_the_algorithm_that_was_agreed_on() {
+        let check = |signed: &str, agreed: &str, expected: bool| {
+            let mut signature = Vec::new();
+            put_string(&mut signature, signed.as_bytes());
+            put_string(&mut signature, b"whatever");
+            assert_eq!(is_signed_as_agreed(&signature, agreed), expected, "{signed} for {agreed}");
+        };
+        check("rsa-sha2-512", "rsa-sha2-512", true);
+        check("rsa-sha2-512", "rsa-sha2-512-cert-v01@openssh.com", true);
+        check("ssh-ed25519", "ssh-ed25519-cert-v01@openssh.com", true);
+        check("ssh-rsa", "rsa-sha2-512", false);
+        check("ssh-rsa", "rsa-sha2-256-cert-v01@openssh.com", false);
+        check("rsa-sha2-256", "rsa-sha2-512", false);
+        check("ssh-rsa", "ssh-rsa", true);
+        assert!(!is_signed_as_agreed(b"", "ssh-ed25519"));
+    }
 
     fn offer(legacy: bool) -> Preferred {
         let suite = Suite { legacy };

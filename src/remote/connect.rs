@@ -12,8 +12,8 @@ use russh::{ChannelMsg, ChannelStream, Disconnect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::algorithms::Offer;
 pub use super::algorithms::{Algorithms, Suite};
+use super::algorithms::{Offer, is_signed_as_agreed};
 pub use super::auth::Login;
 use super::auth::log_in;
 use super::by_ssh::{MOST_CHANNELS, Processes};
@@ -264,9 +264,24 @@ where
     let (client, notes) = Client::new(peer, check);
     let session = client::connect_stream(Arc::new(config(offer, manner)?), stream, client);
     match timeout(deadline, session).await {
-        Ok(Ok(handle)) => Ok(Met { handle, notes, wire }),
+        Ok(Ok(handle)) => {
+            check_signature(endpoint, &handle, &notes)?;
+            Ok(Met { handle, notes, wire })
+        }
         Ok(Err(error)) => Err(broken_off(endpoint, error, &notes, &wire)),
         Err(_) => Err(silent(endpoint, deadline)),
+    }
+}
+
+/// Errors with `Protocol` if the host proved itself by another kind of signature than was agreed on.
+fn check_signature(endpoint: &Endpoint, handle: &Handle<Client>, notes: &Mutex<Notes>) -> Result<()> {
+    let signature = handle.agent_session_binding().map(|binding| binding.signature()).unwrap_or_default();
+    let agreed = look(notes).algorithms.as_ref().map(|algorithms| algorithms.host_key.clone());
+    match agreed.unwrap_or_default() {
+        agreed if is_signed_as_agreed(signature, &agreed) => Ok(()),
+        agreed => Err(Error::new(Kind::Protocol, "speak SSH with", endpoint).detail(format!(
+            "it proved its host key by another kind of signature than {agreed}, as was agreed on"
+        ))),
     }
 }
 
