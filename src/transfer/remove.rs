@@ -163,7 +163,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// Absence from a listing proves nothing: the side must say that this very name does not exist, in
     /// a folder that it shows, or in one that does not exist either. Looked at from the root down: what is
-    /// seen through a link that took a folder's place does not stand at this path.
+    /// seen through a link that took a folder's place does not stand at this path. Of what is neither file nor
+    /// link nor folder, such as a folder whose type a server leaves out, it proves nothing: what is asked for
+    /// below it decides.
     async fn is_gone_at_source(&self, removal: &Removal) -> Result<bool> {
         let path = Some(removal.path.clone());
         let mut chain: Vec<RelPath> = std::iter::successors(path, RelPath::parent).collect();
@@ -179,7 +181,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             let is_folder = chain.peek().is_some() || removal.in_the_way;
             match look? {
                 None => return Ok(true),
-                Some(stat) if is_folder && stat.kind != Kind::Dir => return Ok(true),
+                Some(stat) if is_folder && matches!(stat.kind, Kind::File | Kind::Link) => return Ok(true),
                 Some(_) => {}
             }
         }

@@ -222,3 +222,26 @@ fn kinds_and_sizes_that_change_at_every_look_bring_nothing_half() {
         }
     }
 }
+
+#[test]
+fn a_folder_whose_type_is_left_out_proves_nothing_of_what_is_in_it() {
+    let phase = Arc::new(AtomicU64::new(0));
+    let now = phase.clone();
+    let script: Script = Arc::new(move |path, _| {
+        let is_whole = now.load(Ordering::SeqCst) == 0;
+        let names = |names: &[&str]| names.iter().map(|name| (name.as_bytes().to_vec(), FILE, 4)).collect();
+        Some(match path {
+            b"/far" => Tale { mode: FOLDER, names: vec![(b"d".to_vec(), FOLDER, 0)], ..Tale::default() },
+            b"/far/d" if is_whole => Tale { mode: FOLDER, names: names(&["x", "y"]), ..Tale::default() },
+            b"/far/d" => Tale { names: names(&["y"]), ..Tale::default() },
+            _ => file(4, b"evil"),
+        })
+    });
+    let rig = Rig::hostile(script);
+    pulls(&rig);
+    let all = carried(&rig);
+    assert_eq!(all.len(), 3, "{all:?}");
+    phase.store(1, Ordering::SeqCst);
+    pulls(&rig);
+    assert_eq!(carried(&rig), all);
+}
