@@ -1,55 +1,63 @@
 //! How many actions of one round are under way at once, where other rounds are under way too.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Actions that any round may have under way.
-const NARROW: usize = 64;
+/// Actions that any round may have under way, whatever others have.
+const NARROW: usize = 32;
 
-/// Rounds that may have as many under way as their line takes, while others do.
-const WIDE_ROUNDS: usize = 2;
-
-/// What all rounds of one process share, so that many of them take hardly more memory than a few.
-#[derive(Debug, Clone)]
-pub struct Breadth(Arc<Semaphore>);
-
-impl Default for Breadth {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(WIDE_ROUNDS)))
-    }
-}
+/// What all rounds of one process share, so that many of them take hardly more memory than one: beyond a few each,
+/// they have together as many actions under way as the line of one of them takes.
+#[derive(Debug, Clone, Default)]
+pub struct Breadth(Arc<AtomicUsize>);
 
 /// The room of one round.
 pub(super) struct Room {
-    free: Arc<Semaphore>,
-    /// What it has besides once it is wide.
-    more: usize,
+    own: Arc<Semaphore>,
     shared: Option<Breadth>,
-    /// Held until the round ends.
-    _wide: Option<OwnedSemaphorePermit>,
+    /// How many may be under way, the others' too, for there to be room for one more of this round.
+    more: usize,
+}
+
+/// Room for one action.
+pub(super) enum Permit {
+    Own { _permit: OwnedSemaphorePermit },
+    Shared(Breadth),
 }
 
 impl Room {
-    /// For so many actions; at first only for a few, if other rounds share it.
+    /// For so many actions.
     pub fn new(most: usize, shared: Option<Breadth>) -> Self {
-        let first = if shared.is_some() { most.min(NARROW) } else { most };
-        Self { free: Arc::new(Semaphore::new(first)), more: most - first, shared, _wide: None }
+        let own = if shared.is_some() { most.min(NARROW) } else { most };
+        Self { own: Arc::new(Semaphore::new(own)), shared, more: most - own }
     }
 
-    /// Waits for room for one more action, which has it until it drops it. Waits for no other round.
-    pub async fn enter(&mut self) -> Option<OwnedSemaphorePermit> {
-        if self.more > 0 && self.free.available_permits() == 0 {
-            self.widen();
+    /// Waits for room for one more action, but for no other round.
+    pub async fn enter(&self) -> Option<Permit> {
+        if let Ok(permit) = self.own.clone().try_acquire_owned() {
+            return Some(Permit::Own { _permit: permit });
         }
-        self.free.clone().acquire_owned().await.ok()
+        match self.shared.as_ref().and_then(|shared| shared.take(self.more)) {
+            Some(permit) => Some(permit),
+            None => self.own.clone().acquire_owned().await.ok().map(|permit| Permit::Own { _permit: permit }),
+        }
     }
+}
 
-    fn widen(&mut self) {
-        let Some(Breadth(shared)) = &self.shared else { return };
-        if let Ok(wide) = shared.clone().try_acquire_owned() {
-            self._wide = Some(wide);
-            self.free.add_permits(std::mem::take(&mut self.more));
+impl Breadth {
+    fn take(&self, most: usize) -> Option<Permit> {
+        let one_more = |count: usize| (count < most).then_some(count + 1);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.ok().map(|_| Permit::Shared(self.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Self::Shared(Breadth(count)) = self {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -60,26 +68,32 @@ mod tests {
 
     use super::*;
 
-    /// How many fit in at once.
-    fn fill(room: &mut Room) -> Vec<OwnedSemaphorePermit> {
-        std::iter::from_fn(|| room.enter().now_or_never()).map(Option::unwrap).collect()
+    /// Has so many come in, as far as there is room.
+    fn fill(room: &Room, most: usize) -> Vec<Permit> {
+        std::iter::from_fn(|| room.enter().now_or_never()).map(Option::unwrap).take(most).collect()
     }
 
     #[test]
-    fn two_rounds_are_wide_and_others_get_by() {
+    fn rounds_together_have_hardly_more_under_way_than_one() {
         let shared = Breadth::default();
-        let mut rooms: Vec<Room> = (0..3).map(|_| Room::new(256, Some(shared.clone()))).collect();
-        let held: Vec<_> = rooms.iter_mut().map(fill).collect();
-        assert_eq!(held.iter().map(Vec::len).collect::<Vec<_>>(), [256, 256, NARROW]);
-        rooms.remove(0);
-        assert_eq!(fill(&mut rooms[1]).len(), 256 - NARROW, "another may be wide now");
+        let rooms = [256, 256, 1_000].map(|most| Room::new(most, Some(shared.clone())));
+        let first = fill(&rooms[0], 200);
+        assert_eq!(first.len(), 200);
+        let second = fill(&rooms[1], 999);
+        assert_eq!(second.len(), 256 - 200 + NARROW, "the line is full, but for a few");
+        let third = fill(&rooms[2], 9_999);
+        assert_eq!(third.len(), 1_000 - (256 - NARROW), "a longer line takes more");
+        drop((first, third));
+        assert_eq!(fill(&rooms[1], 999).len(), 256 - second.len(), "what others had is free");
+        drop(second);
+        assert_eq!(shared.0.load(Ordering::Relaxed), 0);
     }
 
     #[test]
-    fn a_round_alone_has_all_and_a_small_one_needs_no_more() {
-        assert_eq!(fill(&mut Room::new(256, None)).len(), 256);
+    fn a_round_alone_has_all_and_a_small_one_shares_nothing() {
+        assert_eq!(fill(&Room::new(256, None), 999).len(), 256);
         let shared = Breadth::default();
-        assert_eq!(fill(&mut Room::new(10, Some(shared.clone()))).len(), 10);
-        assert_eq!(shared.0.available_permits(), WIDE_ROUNDS);
+        let few = fill(&Room::new(10, Some(shared.clone())), 999);
+        assert_eq!((few.len(), shared.0.load(Ordering::Relaxed)), (10, 0));
     }
 }
