@@ -60,6 +60,24 @@ fn the_service_manager_hears_of_begin_life_and_end() {
 }
 
 #[test]
+fn systemd_takes_the_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = assert_cmd::cargo::cargo_bin!("highwater").display().to_string();
+    for (unit, whose) in [("highwater.service", "--system"), ("highwater-user.service", "--user")] {
+        let text =
+            fs::read_to_string(format!("{}/contrib/service/{unit}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let installed = start.split_whitespace().next().unwrap();
+        let path = folder.path().join(unit);
+        fs::write(&path, text.replace(installed, &program)).unwrap();
+        let mut verify = Command::new("systemd-analyze");
+        verify.args([whose, "verify"]).arg(&path).env("XDG_RUNTIME_DIR", folder.path());
+        let output = verify.output().unwrap();
+        assert!(output.status.success(), "{unit}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
 fn a_poisoned_file_keeps_nothing_else_back() {
     let rig = Rig::of_ordinary_user();
     rig.configure(Way::Push, WATCH);
