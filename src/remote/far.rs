@@ -176,6 +176,11 @@ impl Tree for Far {
         self.explained(self.tree.stat(&self.there(path)).await)
     }
 
+    async fn stat_behind(&self, staged: &FarStaged, path: &RelPath) -> Option<Result<Option<Stat>>> {
+        let there = self.tree.stat_behind(staged, &self.there(path)).await?;
+        Some(self.explained(there))
+    }
+
     async fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
         self.explained(self.tree.read_link(&self.there(path)).await)
     }

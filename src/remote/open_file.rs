@@ -224,6 +224,13 @@ impl FarStaged {
         Self { handle, abilities, sequence, end }
     }
 
+    /// Sends a request of its channel after all that was begun on it. `None`: the server keeps no order.
+    pub(super) async fn behind<F: Future>(&self, request: F) -> Option<F::Output> {
+        let Sequence::Sending(gate) = &self.sequence else { return None };
+        let turn = gate.lock().await;
+        Some(begin(request, turn).await)
+    }
+
     async fn write_payload(&self, offset: u64, data: Bytes) -> Result<()> {
         let lane = &self.handle.lane;
         let len = data.len() as u64;

@@ -359,6 +359,11 @@ impl Tree for SftpTree {
         }
     }
 
+    async fn stat_behind(&self, staged: &FarStaged, path: &RelPath) -> Option<Result<Option<Stat>>> {
+        let wire_path = self.at(path);
+        staged.behind(self.lstat_at(staged.lane(), &wire_path)).await
+    }
+
     async fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
         let wire_path = self.at(path);
         let lane = self.lane();

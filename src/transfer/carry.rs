@@ -214,7 +214,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     /// Seals a small file and looks at its target, at the same time unless sealing takes long: between that
-    /// look and the rename nobody's change is seen.
+    /// look and the rename nobody's change is seen. A server that keeps order looks when it has sealed.
     async fn finish_and_look(
         &self,
         file: &T::Staged,
@@ -226,8 +226,14 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if !self.options.durable {
             return join(file.finish(len, &meta, false), self.look_behind_gate(path)).await;
         }
-        let finished = file.finish(len, &meta, true).await;
-        (finished, self.look_behind_gate(path).await)
+        let look = async {
+            // A folder that could not be made is told of below.
+            if self.gates.pass(path).await { self.target.stat_behind(file, path).await } else { None }
+        };
+        match join(file.finish(len, &meta, true), look).await {
+            (finished, Some(Ok(there))) => (finished, Ok(there)),
+            (finished, _) => (finished, self.look_behind_gate(path).await),
+        }
     }
 
     /// Reads a small source file as one version: the same before and after. `Err` inside: it is no file,

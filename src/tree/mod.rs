@@ -53,6 +53,16 @@ pub trait Tree: Send + Sync + 'static {
     /// Looks at one path without following it. `None`: the side says that the name does not exist.
     fn stat(&self, path: &RelPath) -> impl Future<Output = Result<Option<Stat>>> + Send;
 
+    /// The same once all that was begun on `staged` is done, which nobody has to wait for before asking. `None`: it
+    /// cannot be asked for so.
+    fn stat_behind(
+        &self,
+        _staged: &Self::Staged,
+        _path: &RelPath,
+    ) -> impl Future<Output = Option<Result<Option<Stat>>>> + Send {
+        async { None }
+    }
+
     /// Where a symbolic link points, as bytes, uninterpreted.
     fn read_link(&self, path: &RelPath) -> impl Future<Output = Result<Vec<u8>>> + Send;
 
