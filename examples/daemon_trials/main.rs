@@ -39,6 +39,7 @@ mod rig;
 #[path = "../../tests/it/support/sshd.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod sshd;
+mod telling;
 mod torn;
 
 use std::path::PathBuf;
@@ -107,7 +108,7 @@ pub struct Given {
 /// A trial: its name, what it is about, and what gives its figures, a line each.
 type Trial = (&'static str, &'static str, fn(&Given) -> Result<Vec<String>>);
 
-const TRIALS: [Trial; 10] = [
+const TRIALS: [Trial; 11] = [
     ("latency", "from close() to complete at the far side, no delay", |given| {
         latency::run(given, Duration::ZERO)
     }),
@@ -119,6 +120,7 @@ const TRIALS: [Trial; 10] = [
     ("sigterm", "the daemon is told to stop in mid-transfer, and started again", cuts::told_to_stop),
     ("sigterm-half-open", "the same while the server's processes are stopped", cuts::told_to_stop_half_open),
     ("sigkill", "the daemon is killed 50 times while files change", kills::run),
+    ("telling", "targets of each kind at receivers that others wrote", telling::run),
     ("idle", "10 jobs on 3 servers for ten minutes: memory, CPU", idle::run),
 ];
 
