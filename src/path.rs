@@ -343,7 +343,9 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-fn is_unsafe_to_show(c: char) -> bool {
+/// Whether a terminal acts upon it, or shows what stands around it in another order or not at all. All of them are
+/// below U+10000.
+pub fn is_unsafe_to_show(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

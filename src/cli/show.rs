@@ -11,6 +11,7 @@ use super::args::Global;
 use crate::config::ConfigErrors;
 use crate::error::{Error, Kind, Result};
 use crate::outcome::{Ending, Outcome};
+use crate::path::is_unsafe_to_show;
 use crate::report::summary::{self, Started};
 use crate::report::{count, document, one_line};
 
@@ -124,13 +125,31 @@ fn to_stderr(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", harmless(text)); // there is nowhere left to say it
 }
 
-/// The same document with every control character escaped. JSON leaves DEL and those from U+0080 on as
-/// they are, and to a terminal U+009B begins a command as ESC does; all of them stand within strings.
+/// The same document with everything escaped that should not be shown. JSON leaves DEL and what is beyond it as it is,
+/// and to a terminal U+009B begins a command as ESC does; all of it stands within strings.
 fn escaped(document: String) -> String {
-    let is_harmful = |c: char| c.is_control() && c >= '\u{7f}';
+    let is_harmful = |c: char| c >= '\u{7f}' && is_unsafe_to_show(c);
     if !document.contains(is_harmful) {
         return document;
     }
     let escape = |c: char| if is_harmful(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
     document.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_stay_what_they_are_and_are_safe_to_look_at() {
+        let check = |text: &str, expected: &str| {
+            let document = escaped(serde_json::to_string(text).unwrap());
+            assert_eq!(document, expected);
+            assert_eq!(serde_json::from_str::<String>(&document).unwrap(), text);
+        };
+        check("plain é", "\"plain é\"");
+        check("\u{1b}[31m\n", "\"\\u001b[31m\\n\"");
+        check("\u{7f}\u{9b}2J", "\"\\u007f\\u009b2J\"");
+        check("\u{202e}gnp.exe\u{feff}", "\"\\u202egnp.exe\\ufeff\"");
+    }
 }
