@@ -8,7 +8,7 @@ use crate::Result;
 use crate::run::Ran;
 use crate::story::Way;
 use crate::teller::{ROOT, Witness};
-use crate::world::Tree;
+use crate::world::{Thing, Tree};
 
 /// What is known of a round.
 pub struct Round<'a> {
@@ -90,51 +90,51 @@ fn nothing_is_lost(round: &Round<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What is gone from its path was absent on the far side, as it told when it was asked for that path or one above
-/// (or that one is a file), and is in the trash.
+/// What is gone from its path is in the trash. It made way for something else, or deletes are followed and the far side
+/// told that the path, or one above it, does not exist.
 fn deletes_are_proved(round: &Round<'_>) -> Result<()> {
     let own = round.near.join(".highwater");
-    let contents: BTreeSet<&[u8]> = round
-        .after
-        .iter()
-        .filter(|(path, _)| path.starts_with(&own))
-        .map(|(_, t)| t.content.as_slice())
-        .collect();
+    let kept = round.after.iter().filter(|(path, _)| path.starts_with(&own));
+    let contents: BTreeSet<&[u8]> = kept.map(|(_, thing)| thing.content.as_slice()).collect();
     for (path, thing) in round.before.iter().filter(|(path, _)| !path.starts_with(&own)) {
         if round.after.contains_key(path) {
             continue;
         }
-        let made_way = path.ancestors().skip(1).any(|above| {
-            above.starts_with(round.near)
-                && above != round.near
-                && round.after.get(above).is_some_and(|t| t.mode & 0o170_000 != 0o040_000)
-        });
-        let is_file = thing.is_file();
-        if is_file && !contents.contains(thing.content.as_slice()) {
+        if thing.is_file() && !contents.contains(thing.content.as_slice()) {
             return Err(format!("{} is gone and not in the trash", path.display()));
         }
-        if !made_way && !round.delete {
+        if made_way(round, path, thing) {
+            continue;
+        }
+        if !round.delete {
             return Err(format!("{} was removed, and deletes are not followed", path.display()));
         }
-        if !made_way && !is_absent(round, path) {
+        if !told_of(round, path, &round.witness.absent) {
             return Err(format!("{} was removed without proof", path.display()));
         }
     }
     Ok(())
 }
 
-fn is_absent(round: &Round<'_>, path: &Path) -> bool {
+/// Whether a file or link stands above the path, or the far side told of one: there, or at the path of a folder.
+fn made_way(round: &Round<'_>, path: &Path, thing: &Thing) -> bool {
+    let above = path.parent().unwrap_or(round.near);
+    let within = |above: &&Path| above.starts_with(round.near) && *above != round.near;
+    let stands = |path: &Path| round.after.get(path).is_some_and(|thing| !thing.is_folder());
+    let told = if thing.is_folder() { path } else { above };
+    above.ancestors().take_while(within).any(stands) || told_of(round, told, &round.witness.no_folders)
+}
+
+/// Whether a path below the near root, or one above it, is among these of the far side.
+fn told_of(round: &Round<'_>, path: &Path, told: &BTreeSet<Vec<u8>>) -> bool {
     let Ok(below) = path.strip_prefix(round.near) else { return false };
-    below.ancestors().filter(|path| !path.as_os_str().is_empty()).any(|path| {
-        let far = [ROOT, b"/", path.as_os_str().as_bytes()].concat();
-        round.witness.absent.contains(&far) || path != below && round.witness.no_folders.contains(&far)
-    })
+    let paths = below.ancestors().filter(|path| !path.as_os_str().is_empty());
+    paths.map(|path| [ROOT, b"/", path.as_os_str().as_bytes()].concat()).any(|far| told.contains(&far))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::Thing;
 
     const FILE: u32 = 0o100_644;
     const LINK: u32 = 0o120_777;

@@ -30,6 +30,10 @@ impl Thing {
     pub fn is_file(&self) -> bool {
         self.mode & 0o170_000 == 0o100_000
     }
+
+    pub fn is_folder(&self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
 }
 
 /// Everything below a folder, by path.
