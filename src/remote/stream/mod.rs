@@ -1,12 +1,11 @@
 //! The AsyncRead/AsyncWrite shell round [`super::dialect`]: stands between an SSH channel and russh-sftp.
 //!
-//! Whoever reads and writes a [`DialectStream`] is russh-sftp, what it wraps is the stranger's stream. Packets
-//! that need no change go through without being kept; each packet goes out in one write, as every
-//! write is a channel message of its own in russh.
+//! Whoever reads and writes a [`DialectStream`] is russh-sftp, what it wraps is the stranger's stream. Long packets
+//! that need no change go through without being kept. Short ones are gathered, as every write is a channel message
+//! of its own in russh: while the outer stream takes one message, the packets of the next one come together.
 //!
-//! Writing does as `write_all` needs it: bytes count as written when all that came of them was handed
-//! to the outer stream, so nothing waits for a flush. A write that was pending is to be repeated with
-//! the same bytes, as russh's own channel wants it too.
+//! russh-sftp writes and never flushes, so whoever reads carries out what was gathered: a write wakes the reader.
+//! A write that was pending is to be repeated with the same bytes, as russh's own channel wants it too.
 
 mod incoming;
 mod outgoing;
@@ -38,6 +37,8 @@ pub struct DialectStream<S> {
     end: End,
     /// Whoever waits to write.
     writer: Option<Waker>,
+    /// Whoever reads, and carries out what was written.
+    reader: Option<Waker>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -143,6 +144,7 @@ impl<S> DialectStream<S> {
             fault: Fault::default(),
             end: End::default(),
             writer: None,
+            reader: None,
         }
     }
 
@@ -154,6 +156,28 @@ impl<S> DialectStream<S> {
     /// To hear, also when the stream itself was given away, that no reply can come any more.
     pub fn end(&self) -> End {
         self.end.clone()
+    }
+
+    /// Hands on what was gathered, as far as the outer stream takes it now; whoever waits to write may go on.
+    fn carry_out(&mut self, cx: &mut Context<'_>) -> io::Result<()>
+    where
+        S: AsyncWrite + Unpin,
+    {
+        if !self.outgoing.is_waiting() {
+            return Ok(());
+        }
+        match self.outgoing.poll_drain(&mut self.stream, cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) => {
+                self.writer.take().into_iter().for_each(Waker::wake);
+                Ok(())
+            }
+            Poll::Ready(Err(error)) => {
+                self.state = State::Ended;
+                self.end_client();
+                Err(error)
+            }
+        }
     }
 
     /// Nothing more comes from the server: nobody need wait to write to it either. russh-sftp would, for
@@ -191,8 +215,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let State::Open = this.state {
+            this.carry_out(cx)?;
             let before = buf.filled().len();
-            match ready!(this.incoming.poll_read(&mut this.stream, cx, buf)) {
+            let Poll::Ready(read) = this.incoming.poll_read(&mut this.stream, cx, buf) else {
+                this.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            match read {
                 Ok(()) => {
                     if buf.filled().len() == before {
                         this.end_client();
@@ -225,6 +254,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DialectStream<S> {
             this.writer = Some(cx.waker().clone());
             return Poll::Pending;
         };
+        if this.outgoing.is_waiting() {
+            this.reader.take().into_iter().for_each(Waker::wake);
+        }
         Poll::Ready(written.map_err(|trouble| match trouble {
             Trouble::Io(error) => error,
             Trouble::Frame(error) => this.fail(error),

@@ -9,7 +9,17 @@ use tokio::io::AsyncWrite;
 use super::Trouble;
 use crate::remote::dialect::{Dialect, FrameError, Step};
 
+/// So much is gathered before it has to go out, in bytes: the largest message that OpenSSH takes on a channel.
+const GATHERED_BYTES: usize = 32 * 1024;
+
+/// The rest of a packet is gathered up to this size, in bytes; more goes out from where it is.
+const COPIED_BYTES: usize = 16 * 1024;
+
 /// What russh-sftp has written and the stranger's stream has not taken yet.
+///
+/// Each write to the stranger's stream is an SSH message of its own, and thousands of short ones cost more than what
+/// is in them: on this side, and more so in OpenSSH's sshd, whose buffer for a channel grows, and is copied, with each
+/// message that its sftp-server has not taken yet (`sshbuf_allocate`, read in 9.2).
 #[derive(Debug)]
 pub(super) struct Outgoing {
     dialect: Dialect,
@@ -17,8 +27,8 @@ pub(super) struct Outgoing {
     head: Vec<u8>,
     /// Bytes to come that go on as they are.
     clear: usize,
-    /// What goes out before anything else.
-    changed: Vec<u8>,
+    /// What goes out before anything else: whole packets, or the beginning of one whose rest is `clear`.
+    gathered: Vec<u8>,
     sent: usize,
     /// Bytes that came in and count as written once `changed` is out.
     owed: usize,
@@ -26,10 +36,16 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, head: Vec::new(), clear: 0, changed: Vec::new(), sent: 0, owed: 0 }
+        Self { dialect, head: Vec::new(), clear: 0, gathered: Vec::new(), sent: 0, owed: 0 }
     }
 
-    /// Takes some of `buf`; not before what came of it is out, as far as it is a packet's beginning.
+    /// Whether something waits for [`poll_drain`](Self::poll_drain).
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.gathered.is_empty()
+    }
+
+    /// Takes some of `buf`. What is short is gathered and goes out with what follows, or by
+    /// [`poll_drain`](Self::poll_drain).
     pub(super) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
@@ -37,7 +53,9 @@ impl Outgoing {
         buf: &[u8],
     ) -> Poll<Result<usize, Trouble>> {
         loop {
-            ready!(self.poll_drain(stream, cx))?;
+            if self.gathered.len() >= GATHERED_BYTES {
+                ready!(self.poll_drain(stream, cx))?;
+            }
             if self.owed > 0 {
                 return Poll::Ready(Ok(std::mem::take(&mut self.owed).min(buf.len())));
             }
@@ -45,7 +63,14 @@ impl Outgoing {
                 return Poll::Ready(Ok(0));
             }
             if self.clear > 0 {
-                let count = ready!(Pin::new(stream).poll_write(cx, &buf[..self.clear.min(buf.len())]))?;
+                let here = &buf[..self.clear.min(buf.len())];
+                let count = if here.len() <= COPIED_BYTES {
+                    self.gathered.extend_from_slice(here);
+                    here.len()
+                } else {
+                    ready!(self.poll_drain(stream, cx))?;
+                    ready!(Pin::new(stream).poll_write(cx, here))?
+                };
                 self.clear -= count;
                 return Poll::Ready(Ok(count));
             }
@@ -53,19 +78,19 @@ impl Outgoing {
         }
     }
 
-    /// Hands on what was changed.
+    /// Hands on what was gathered.
     pub(super) fn poll_drain<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.sent < self.changed.len() {
-            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.changed[self.sent..]))? {
+        while self.sent < self.gathered.len() {
+            match ready!(Pin::new(&mut *stream).poll_write(cx, &self.gathered[self.sent..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.sent += count,
             }
         }
-        self.changed.clear();
+        self.gathered.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))
     }
@@ -73,13 +98,13 @@ impl Outgoing {
     /// Puts a packet of our own in, unless one of russh-sftp's is only half out.
     pub(super) fn queue(&mut self, packet: &[u8]) {
         if self.clear == 0 && self.head.is_empty() {
-            self.changed.extend_from_slice(packet);
+            self.gathered.extend_from_slice(packet);
         }
     }
 
     /// Begins the packet at the front of `buf`; says how much of it was taken.
     fn take(&mut self, buf: &[u8]) -> Result<usize, FrameError> {
-        match self.dialect.step(buf, &mut self.changed)? {
+        match self.dialect.step(buf, &mut self.gathered)? {
             Step::Pass(count) => {
                 self.clear = count;
                 Ok(0)
@@ -90,7 +115,7 @@ impl Outgoing {
             }
             Step::Replace { consumed, rest } => {
                 let here = rest.min(buf.len() - consumed);
-                self.changed.extend_from_slice(&buf[consumed..consumed + here]);
+                self.gathered.extend_from_slice(&buf[consumed..consumed + here]);
                 self.clear = rest - here;
                 Ok(consumed + here)
             }
@@ -101,7 +126,7 @@ impl Outgoing {
     fn take_piece(&mut self, buf: &[u8]) -> Result<usize, FrameError> {
         let mut taken = 0;
         loop {
-            match self.dialect.step(&self.head, &mut self.changed)? {
+            match self.dialect.step(&self.head, &mut self.gathered)? {
                 Step::Need(count) => {
                     let piece = (count - self.head.len()).min(buf.len() - taken);
                     self.head.extend_from_slice(&buf[taken..taken + piece]);
@@ -120,7 +145,7 @@ impl Outgoing {
     fn go_on(&mut self, consumed: usize, rest: usize, taken: usize) -> usize {
         let here = &self.head[consumed..];
         self.clear = rest - here.len();
-        self.changed.extend_from_slice(here);
+        self.gathered.extend_from_slice(here);
         self.head.clear();
         taken
     }

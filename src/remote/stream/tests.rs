@@ -171,6 +171,7 @@ fn check_splits(outer: &[usize], inner: &[usize]) {
                 break;
             }
         }
+        stream.flush().await.unwrap();
     });
     assert_eq!(stream.stream.heard, expected);
 }
@@ -211,15 +212,53 @@ proptest! {
 }
 
 #[test]
-fn a_packet_is_one_write() {
-    let check = |packet: &[u8]| {
+fn long_packets_are_one_write_each_and_short_ones_are_gathered() {
+    let check = |packet: &[u8], count: usize, expected: usize| {
         let mut stream = DialectStream::for_client(Stranger::new(b"", &[WHOLE]), LIMITS);
-        block_on(stream.write_all(packet)).unwrap();
-        assert_eq!(stream.stream.pieces_heard, 1);
+        block_on(async {
+            for _ in 0..count {
+                stream.write_all(packet).await.unwrap();
+            }
+            stream.flush().await.unwrap();
+        });
+        assert_eq!(stream.stream.pieces_heard, expected);
     };
-    check(&write(b"plain", &[0xff; 100_000]));
-    check(&write(ODD_INSIDE, &[0xff; 100_000]));
-    check(&packet(13, &[&string("\u{ff}".as_bytes())]));
+    check(&write(b"plain", &[0xff; 100_000]), 3, 3);
+    check(&write(ODD_INSIDE, &[0xff; 100_000]), 3, 3);
+    check(&packet(13, &[&string("\u{ff}".as_bytes())]), 1, 1);
+    check(&packet(13, &[&string("\u{ff}".as_bytes())]), 100, 1);
+    check(&write(b"plain", &[0xff; 5000]), 100, 100usize.div_ceil(7)); // seven make 32 KiB
+}
+
+#[tokio::test]
+async fn whoever_reads_carries_out_what_was_written() {
+    let (near, mut far) = tokio::io::duplex(1 << 20);
+    let (mut reader, mut writer) = tokio::io::split(DialectStream::for_client(near, LIMITS));
+    let reading = tokio::spawn(async move { reader.read_u32().await });
+    tokio::task::yield_now().await; // it waits by now
+    let asked = packet(4, &[&string(b"h")]);
+    writer.write_all(&asked).await.unwrap();
+    let mut heard = vec![0; asked.len()];
+    far.read_exact(&mut heard).await.unwrap();
+    assert_eq!(heard, asked);
+    far.write_all(&status(0, b"")).await.unwrap();
+    assert_eq!(reading.await.unwrap().unwrap() as usize, status(0, b"").len() - 4);
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_nothing_for_a_while_gets_all_in_the_end() {
+    let (near, mut far) = tokio::io::duplex(100);
+    let (mut reader, mut writer) = tokio::io::split(DialectStream::for_client(near, LIMITS));
+    let reading = tokio::spawn(async move { reader.read_u32().await });
+    let asked = write(b"plain", &[0xff; 5000]).repeat(100);
+    let all = asked.clone();
+    let writing = tokio::spawn(async move { writer.write_all(&all).await.map(|()| writer) });
+    let mut heard = vec![0; asked.len()];
+    far.read_exact(&mut heard).await.unwrap();
+    assert!(heard == asked);
+    let _writer = writing.await.unwrap().unwrap();
+    drop(far);
+    assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[test]
