@@ -9,6 +9,7 @@
 mod base;
 mod guard;
 mod local;
+mod naming;
 mod own_files;
 mod pull;
 mod push;

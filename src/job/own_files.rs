@@ -40,9 +40,17 @@ pub(super) async fn read_root_id<T: Tree>(tree: &T) -> Result<Option<Token>> {
 /// folder must be there.
 pub(super) async fn write_root_id<T: Tree>(tree: &T, id: &Token, writer: &Writer<'_>) -> Result<Token> {
     let file = RootFile { version: 1, id: id.to_string() };
-    let (staged, _) = writer.stage_json(tree, &own::root_file(), &file).await?;
+    let path = own::root_file();
+    let (staged, seen) = join(writer.stage_json(tree, &path, &file), tree.stat(&path)).await;
+    let (staged, _) = staged?;
     crate::crash::point("root: id staged");
-    match tree.move_aside(&staged, &own::root_file()).await {
+    let named = async {
+        match seen? {
+            Some(_) => Err(Error::new(Kind::Exists, "name", &path).detail("it has a name by now")),
+            None => tree.move_onto_nothing(&staged, &path).await,
+        }
+    };
+    match named.await {
         Ok(()) => {
             crate::crash::point("root: id placed");
             Ok(id.clone())

@@ -4,14 +4,15 @@
 //! at it as a whole: nothing is known of it yet, the last look is too long ago, or something about the
 //! last rounds is in doubt.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::future::{join, join3, join4};
+use futures_util::future::{Either, join, join3, join4, select};
 
-use super::own_files::{Writer, read_generation, read_root_id, write_generation, write_root_id};
+use super::naming::{Name, Reached};
+use super::own_files::{Writer, read_generation, read_root_id, write_generation};
 use super::scope::PlacePages;
 use super::{Attempt, Dial, Preview, Round, base, local};
-use crate::entry::Listing;
 use crate::error::{Kind, Result};
 use crate::id::Token;
 use crate::journal::JobState;
@@ -20,26 +21,9 @@ use crate::path::RelPath;
 use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
 use crate::plan::{Action, Ending, Planner, Sight};
 use crate::scan::{BasePages, Join, Spots, Visits, Walk, walk};
-use crate::transfer::{Engine, staging, stopped};
+use crate::transfer::{Engine, Folders, staging, stopped};
 use crate::tree::space::explain_space;
 use crate::tree::{Tree, own};
-
-/// The far side as an attempt found it.
-struct Reached<D: Dial> {
-    far: Arc<D::Far>,
-    /// How often this agent changed this root, as it says there itself.
-    generation: i64,
-    /// What is in this agent's staging folder; `None`: there is none.
-    staged: Result<Option<Listing>>,
-    /// Its root is new to us, so that nothing in it can be ours.
-    is_new: bool,
-    /// There was no root, so nothing need be looked for in it.
-    is_empty: bool,
-    /// A person said that it is meant though base was made with another one: base counts no more.
-    starts_over: bool,
-    /// What the journal says of it cannot be relied on: look at it as a whole, delete nothing.
-    in_doubt: bool,
-}
 
 /// One attempt: the near side, and the far side from when it is needed.
 struct Push<'a, D: Dial> {
@@ -63,7 +47,7 @@ pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Att
     let result = push.run().await;
     if let (Err(_), Some((_, engine))) = (&result, &mut push.far) {
         engine.wind_up().await;
-        if engine.is_void() && !round.must_stop() {
+        if engine.is_void() && !round.must_stop() && !round.tally.has_ended() {
             tracing::info!("the far side is not as the last round left it: looking again from the start");
             return Ok(Attempt::Again { look });
         }
@@ -71,13 +55,14 @@ pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Att
     result
 }
 
-/// Whether the far root is still the one that the last round over this connection left.
-async fn is_as_left<T: Tree>(far: Arc<T>, agent: Token, state: JobState) -> bool {
+/// Whether the far root is still the one that the last round over this connection left. What keeps us from
+/// seeing that is found again by the look from the start.
+async fn is_as_left<T: Tree>(far: Arc<T>, agent: Token, state: JobState) -> Result<bool> {
     let root = RelPath::root();
     let (stat, id, generation) =
         join3(far.stat(&root), read_root_id(far.as_ref()), read_generation(far.as_ref(), &agent)).await;
-    let (Ok(Some(_)), Ok(Some(id)), Ok(generation)) = (stat, id, generation) else { return false };
-    state.far_root == Some(id) && !is_in_doubt(&state, generation.unwrap_or(0))
+    let (Ok(Some(_)), Ok(Some(id)), Ok(generation)) = (stat, id, generation) else { return Ok(false) };
+    Ok(state.far_root == Some(id) && !is_in_doubt(&state, generation.unwrap_or(0)))
 }
 
 /// The same walk and plan, shown instead of done.
@@ -178,21 +163,24 @@ impl<D: Dial> Push<'_, D> {
             return round.close_unconnected(&ending).await;
         };
         engine.checked().await?;
-        // Beside the files, once there surely is something to mark: the next round waits for all of it.
-        let early = (self.goes_on && self.changes) || engine.has_changed();
-        if !early {
-            engine.drain().await?;
-        }
-        let mark = early || engine.has_changed() || !ending.removals.is_empty() || reached.in_doubt;
         let (far, generation) = (reached.far.clone(), reached.generation);
-        let raised =
-            async { if mark { round.raise_generation(far.as_ref(), generation).await } else { Ok(()) } };
-        let (closing, marked) = join(round.close(engine, ending), raised).await;
+        let sure = !ending.removals.is_empty() || reached.in_doubt || (self.goes_on && self.changes);
+        let places = engine.places();
+        let sure = async {
+            if !sure {
+                places.await
+            }
+        };
+        let raise = round.raise_generation(far.as_ref(), generation);
+        // Beside the files, once there surely is something to mark: the next round waits for all of it.
+        let (closing, marked) = beside(round.close(engine, ending), sure, raise).await;
         let closing = closing?;
         match marked {
+            Some(Ok(())) => {}
             // Beside the files there may have been no room for it.
-            Err(error) if !error.kind().ends_round() => round.mark(far.as_ref(), generation, true).await?,
-            marked => marked?,
+            Some(Err(error)) if error.kind().ends_round() => return Err(error),
+            Some(Err(_)) => round.mark(far.as_ref(), generation, true).await?,
+            None => round.mark(far.as_ref(), generation, engine.has_changed()).await?,
         }
         if self.looks {
             round.remember_audit().await?;
@@ -215,7 +203,7 @@ impl<D: Dial> Push<'_, D> {
         if !self.looks && self.round.dial.is_settled() && self.has_nothing_staged().await? {
             return self.go_on(far).await.map(|()| true);
         }
-        let mut reached = self.round.look_at_root(far, true).await?;
+        let (mut reached, naming) = self.round.look_at_root(far, true).await?;
         self.round.remember_near(&self.near).await?;
         if !self.looks && (reached.in_doubt || reached.is_new) {
             return Ok(false);
@@ -224,7 +212,10 @@ impl<D: Dial> Push<'_, D> {
         let (parts, rules) =
             (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
         let looked = std::mem::replace(&mut reached.staged, Ok(None));
-        let engine = Engine::prepare(parts, round.options(rules), looked).await?;
+        let mut engine = Engine::prepare(parts, round.options(rules), looked).await?;
+        if let Some(naming) = naming {
+            engine.check_beside(Folders::May, naming);
+        }
         self.far = Some((reached, engine));
         Ok(true)
     }
@@ -243,12 +234,28 @@ impl<D: Dial> Push<'_, D> {
         let generation = state.generation;
         let parts = round.parts(self.near.clone(), far.clone());
         let check = is_as_left(far.clone(), round.agent.clone(), state);
-        let engine = Engine::prepare_again(parts, round.options(round.rules(false)), check).await?;
-        let (is_new, is_empty, starts_over, in_doubt) = (false, false, false, false);
-        let known = Reached { far, generation, staged: Ok(None), is_new, is_empty, starts_over, in_doubt };
+        let mut engine = Engine::prepare_again(parts, round.options(round.rules(false))).await?;
+        engine.check_beside(Folders::Wait, check);
+        let known = Reached::known(far, generation, Ok(None), false);
         self.far = Some((known, engine));
         self.goes_on = true;
         Ok(())
+    }
+}
+
+/// Does one thing, and beside it another one, if that is `sure` to be wanted before the first has ended.
+async fn beside<A, B>(
+    main: impl Future<Output = A>,
+    sure: impl Future<Output = ()>,
+    other: impl Future<Output = B>,
+) -> (A, Option<B>) {
+    let main = pin!(main);
+    match select(main, pin!(sure)).await {
+        Either::Left((main, _)) => (main, None),
+        Either::Right(((), main)) => {
+            let (main, other) = join(main, other).await;
+            (main, Some(other))
+        }
     }
 }
 
@@ -313,11 +320,11 @@ impl<D: Dial> Round<D> {
     /// its id if `make` is set.
     async fn reach_root(&self, make: bool) -> Result<Reached<D>> {
         let far = self.reach().await?;
-        self.look_at_root(far, make).await
+        Ok(self.look_at_root(far, make).await?.0)
     }
 
     /// The same once connected.
-    async fn look_at_root(&self, far: Arc<D::Far>, make: bool) -> Result<Reached<D>> {
+    async fn look_at_root(&self, far: Arc<D::Far>, make: bool) -> Result<(Reached<D>, Option<Name>)> {
         let state = self.state().await?;
         let root = RelPath::root();
         let (stat, id, generation, staged) = join4(
@@ -338,14 +345,13 @@ impl<D: Dial> Round<D> {
         match verdict {
             FarVerdict::Same => {
                 let in_doubt = is_in_doubt(&state, generation);
-                let (is_new, is_empty, starts_over) = (false, false, false);
-                Ok(Reached { far, generation, staged, is_new, is_empty, starts_over, in_doubt })
+                Ok((Reached::known(far, generation, staged, in_doubt), None))
             }
             FarVerdict::Halt { why } if !self.accepts_roots() => Err(self.halt(&root, why)),
             FarVerdict::Halt { .. } => {
                 self.start_over(make).await?;
-                let reached = self.name_root(far, found, generation, staged, make).await?;
-                Ok(Reached { starts_over: true, ..reached })
+                let (reached, naming) = self.name_root(far, found, generation, staged, make).await?;
+                Ok((Reached { starts_over: true, ..reached }, naming))
             }
             FarVerdict::Name | FarVerdict::Remember(_) => {
                 self.name_root(far, found, generation, staged, make).await
@@ -361,65 +367,6 @@ impl<D: Dial> Round<D> {
             journal.update_job_state(job, |state| state.far_root = None).await?;
         }
         Ok(())
-    }
-
-    async fn name_root(
-        &self,
-        far: Arc<D::Far>,
-        found: FarRoot,
-        generation: i64,
-        mut staged: Result<Option<Listing>>,
-        make: bool,
-    ) -> Result<Reached<D>> {
-        let (is_empty, starts_over) = (found == FarRoot::Missing, false);
-        if !make {
-            let is_new = !matches!(found, FarRoot::Named(_));
-            return Ok(Reached { far, generation, staged, is_new, is_empty, starts_over, in_doubt: true });
-        }
-        if is_empty {
-            far.make_root().await?;
-            crate::crash::point("root: made");
-        }
-        let id = match found {
-            FarRoot::Named(id) => id,
-            FarRoot::Missing | FarRoot::Unnamed => {
-                far.expect_much();
-                let id = self.new_root_id().await?;
-                let (folders, writer) = (own::staging_folders(&self.agent), self.writer());
-                let make = own::make_folders(far.as_ref(), &folders);
-                let (are_new, id) = join(make, write_root_id(far.as_ref(), &id, &writer)).await;
-                if are_new? && matches!(staged, Ok(None)) {
-                    staged = Ok(Some(Listing::default()));
-                }
-                id?
-            }
-        };
-        self.context
-            .journal
-            .update_job_state(self.context.job, move |state| {
-                state.far_root = Some(id);
-                state.generation = generation;
-                state.pending_generation = None;
-            })
-            .await?;
-        crate::crash::point("root: remembered");
-        Ok(Reached { far, generation, staged, is_new: true, is_empty, starts_over, in_doubt: false })
-    }
-
-    /// The id that a root without one shall get. The journal knows it first: a rename that was cut off may
-    /// still put it there, and must not meet another one of ours.
-    async fn new_root_id(&self) -> Result<Token> {
-        if self.has_base().await? {
-            return Ok(Token::draw(self.context.random.as_ref()));
-        }
-        let drawn = Token::draw(self.context.random.as_ref());
-        let (journal, job, id) = (&self.context.journal, self.context.job, drawn.clone());
-        let state = journal
-            .update_job_state(job, move |state| {
-                state.far_root.get_or_insert(id);
-            })
-            .await?;
-        Ok(state.far_root.unwrap_or(drawn))
     }
 
     fn writer(&self) -> Writer<'_> {

@@ -261,6 +261,7 @@ impl Tree for Disk {
             readers: 1,
             writers: 1,
             is_far: false,
+            in_order: false,
             round_trip: Duration::ZERO,
         }
     }

@@ -1,7 +1,6 @@
 //! The far side of a round: a folder on a server, or one file of a folder, with the connection it lives on.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -52,9 +51,8 @@ impl Drop for Far {
 impl SftpTree {
     /// Another folder over the same channels.
     fn at_root(&self, root: RemoteRoot) -> Self {
-        let lanes = RwLock::new(self.lanes.read().unwrap_or_else(|e| e.into_inner()).clone());
-        let (busy, abilities) = (self.busy.clone(), self.abilities.clone());
-        Self { root, lanes, turn: AtomicUsize::new(0), busy, large_listing: Semaphore::new(1), abilities }
+        let (lanes, busy, abilities) = (self.lanes.clone(), self.busy.clone(), self.abilities.clone());
+        Self { root, lanes, busy, large_listing: Semaphore::new(1), abilities }
     }
 }
 
@@ -85,7 +83,7 @@ impl Far {
         let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
         let busy = tree.busy();
         let most = LANES.min(connection.most_channels());
-        let mut open = tree.lanes.read().unwrap_or_else(|e| e.into_inner()).len();
+        let mut open = tree.lanes.all().len();
         let widening = tokio::spawn(async move {
             while open < most {
                 busy.notified().await;
@@ -235,6 +233,10 @@ impl Tree for Far {
 
     async fn move_aside(&self, from: &RelPath, to: &RelPath) -> Result<()> {
         self.explained(self.tree.move_aside(&self.there(from), &self.there(to)).await)
+    }
+
+    async fn move_onto_nothing(&self, from: &RelPath, to: &RelPath) -> Result<()> {
+        self.explained(self.tree.move_onto_nothing(&self.there(from), &self.there(to)).await)
     }
 
     async fn sync_dir(&self, path: &RelPath) -> Result<bool> {

@@ -89,7 +89,7 @@ impl Announced {
 pub(super) struct Lane {
     pub session: Arc<RawSftpSession>,
     pub announced: Announced,
-    pub handles: Arc<Semaphore>,
+    handles: Arc<Semaphore>,
     writes: Semaphore,
     reads: Semaphore,
     /// Told when this lane could not take at once what it was given.
@@ -195,10 +195,25 @@ impl Lane {
             .map_err(|_| Error::new(Kind::Disconnected, "send over", "a closed channel"))
     }
 
+    /// Handles that may be open at all.
+    pub fn most_handles(&self) -> usize {
+        self.most_handles
+    }
+
+    /// Handles that may still be opened.
+    pub fn free_handles(&self) -> usize {
+        self.handles.available_permits()
+    }
+
+    /// Another lane would help.
+    pub fn is_busy(&self) {
+        self.busy.notify_one();
+    }
+
     /// Leave to open one more file; `None` once the channel is closed.
     pub async fn handle(&self) -> Option<OwnedSemaphorePermit> {
-        if self.most_handles - self.handles.available_permits().min(self.most_handles) >= MANY_HANDLES {
-            self.busy.notify_one();
+        if self.most_handles - self.free_handles().min(self.most_handles) >= MANY_HANDLES {
+            self.is_busy();
         }
         self.handles.clone().acquire_owned().await.ok()
     }

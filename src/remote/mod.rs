@@ -17,6 +17,7 @@ mod identity;
 pub mod key_file;
 pub mod known_hosts;
 mod lane;
+mod lanes;
 mod line;
 mod open_file;
 pub mod pin;

@@ -17,11 +17,12 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::{join4, try_join_all};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::FileAttributes;
-use tokio::sync::{Mutex, OwnedSemaphorePermit, RwLock};
+use tokio::sync::{Mutex, RwLock};
 
 use super::abilities::{Abilities, Can};
 use super::dialect;
 use super::lane::Lane;
+use super::lanes::Permit;
 use super::sftp::{attrs_of, stat_of};
 use super::status::{is_end, kind_of};
 use crate::entry::{Kind, Meta, Stat};
@@ -38,11 +39,11 @@ pub(super) struct Handle {
     wire_path: Vec<u8>,
     closed: AtomicBool,
     /// Until the server has closed it.
-    permit: StdMutex<Option<OwnedSemaphorePermit>>,
+    permit: StdMutex<Option<Permit>>,
 }
 
 impl Handle {
-    pub fn new(lane: Arc<Lane>, wire: String, wire_path: Vec<u8>, permit: OwnedSemaphorePermit) -> Self {
+    pub fn new(lane: Arc<Lane>, wire: String, wire_path: Vec<u8>, permit: Permit) -> Self {
         Self { lane, wire, wire_path, closed: AtomicBool::new(false), permit: StdMutex::new(Some(permit)) }
     }
 
@@ -80,7 +81,7 @@ impl Handle {
         reply.map(drop).map_err(|e| self.error("close", &e))
     }
 
-    fn take_permit(&self) -> Option<OwnedSemaphorePermit> {
+    fn take_permit(&self) -> Option<Permit> {
         self.permit.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 }
@@ -311,10 +312,10 @@ impl StagedFile for FarStaged {
         if data.len() <= payload {
             return self.write_payload(offset, data).await;
         }
-        let parts = (0..data.len()).step_by(payload).map(|at| {
-            let part = data.slice(at..data.len().min(at + payload));
-            self.write_payload(offset + at as u64, part)
-        });
+        let part = |at: usize| data.slice(at..data.len().min(at + payload));
+        let starts = (0..data.len()).step_by(payload);
+        let parts: Vec<_> = starts.map(|at| self.write_payload(offset + at as u64, part(at))).collect();
+        drop(data); // each part is copied once, into its request
         try_join_all(parts).await.map(drop)
     }
 

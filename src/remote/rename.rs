@@ -16,18 +16,20 @@ use crate::tree::{Tree, own};
 impl SftpTree {
     /// RENAME refuses an existing target on OpenSSH, replaces it elsewhere: look first.
     pub(super) async fn rename_onto_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        let lane = self.lane();
-        let taken = || {
-            Error::new(ErrorKind::Exists, "rename to", escape(to)).detail("something stands there already")
-        };
-        if self.lstat_at(&lane, to).await?.is_some() {
-            return Err(taken());
+        match self.lstat_at(&self.lane(), to).await? {
+            Some(_) => Err(taken(to)),
+            None => self.rename_unless_taken(from, to).await,
         }
+    }
+
+    /// The same after such a look.
+    pub(super) async fn rename_unless_taken(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        let lane = self.lane();
         match self.rename_plainly(&lane, from, to).await {
             // Version 3 has no status for "it exists": somebody may have been there in between.
             Err(error) if error.kind() == ErrorKind::Failed => {
                 let (source, target) = join(self.lstat_at(&lane, from), self.lstat_at(&lane, to)).await;
-                Err(if source?.is_some() && target?.is_some() { taken() } else { error })
+                Err(if source?.is_some() && target?.is_some() { taken(to) } else { error })
             }
             outcome => outcome,
         }
@@ -103,6 +105,10 @@ impl SftpTree {
             _ => Ok(()),
         }
     }
+}
+
+fn taken(name: &[u8]) -> Error {
+    Error::new(ErrorKind::Exists, "rename to", escape(name)).detail("something stands there already")
 }
 
 /// Where the old version waits during a replacement without `posix-rename`: in the staging folder, whose

@@ -4,8 +4,7 @@
 //! open, names are served by any. Nothing here retries: an operation whose outcome is unknown ends the
 //! tree, and whoever connects again looks before acting.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use futures_util::future::{join, join_all, join4};
 use russh_sftp::client::error::Error as SftpError;
@@ -16,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::abilities::{Abilities, Can, Known, LinkOrder, takes_order};
 use super::dialect;
 use super::lane::{Acquaintance, Announced, Lane};
+use super::lanes::{Lanes, Seat};
 use super::open_file::{FarSource, FarStaged, Handle, read_fully, request_read};
 use super::status::{is_end, kind_of};
 use super::to_the_end::to_the_end;
@@ -48,8 +48,7 @@ enum Asked {
 /// A folder on an SFTP server.
 pub struct SftpTree {
     pub(super) root: RemoteRoot,
-    pub(super) lanes: RwLock<Vec<Arc<Lane>>>,
-    pub(super) turn: AtomicUsize,
+    pub(super) lanes: Arc<Lanes>,
     pub(super) busy: Arc<Notify>,
     /// For the one listing that is larger than its share.
     pub(super) large_listing: Semaphore,
@@ -69,8 +68,7 @@ impl SftpTree {
         let abilities = Abilities::new(remembered, &lane.announced, ident);
         Ok(Self {
             root,
-            lanes: RwLock::new(vec![Arc::new(lane)]),
-            turn: AtomicUsize::new(0),
+            lanes: Arc::new(Lanes::new(lane)),
             busy,
             large_listing: Semaphore::new(1),
             abilities: Arc::new(abilities),
@@ -84,8 +82,7 @@ impl SftpTree {
     {
         let announced = self.announced();
         let known = Acquaintance::Announced(&announced);
-        let lane = Arc::new(Lane::open(stream, self.busy.clone(), known).await?);
-        self.lanes.write().unwrap_or_else(|e| e.into_inner()).push(lane);
+        self.lanes.add(Lane::open(stream, self.busy.clone(), known).await?);
         Ok(())
     }
 
@@ -129,38 +126,25 @@ impl SftpTree {
         path: &RelPath,
         others: &[&FarStaged],
     ) -> Result<Option<FarStaged>> {
-        let Some(lane) = self.lane_beside(others) else { return Ok(None) };
+        let lanes: Vec<&Arc<Lane>> = others.iter().map(|other| other.lane()).collect();
+        let Some(lane) = self.lanes.beside(&lanes) else { return Ok(None) };
+        let Some(seat) = self.lanes.seat_on(lane).await else { return Ok(None) };
         let flags = OpenFlags::READ | OpenFlags::WRITE;
-        let handle = self.open_regular(lane, path, flags, "open the temporary file").await?;
+        let handle = self.open_regular(seat, path, flags, "open the temporary file").await?;
         Ok(Some(FarStaged::new(handle, self.abilities.clone(), true)))
     }
 
-    fn lane_beside(&self, others: &[&FarStaged]) -> Option<Arc<Lane>> {
-        let is_free = |lane: &&Arc<Lane>| !others.iter().any(|other| Arc::ptr_eq(lane, other.lane()));
-        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
-        let free: Vec<&Arc<Lane>> = lanes.iter().filter(is_free).collect();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed).checked_rem(free.len())?;
-        Some(free[turn].clone())
-    }
-
     fn first_lane(&self) -> Arc<Lane> {
-        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
-        lanes[0].clone()
+        self.lanes.first()
     }
 
     pub(super) fn lane(&self) -> Arc<Lane> {
-        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        lanes[turn % lanes.len()].clone()
+        self.lanes.next()
     }
 
-    /// A channel for a file: one that has a handle left, if there is one.
-    fn lane_for_file(&self) -> Arc<Lane> {
-        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut in_turn = (0..lanes.len()).map(|step| &lanes[(turn + step) % lanes.len()]);
-        let free = in_turn.find(|lane| lane.handles.available_permits() > 0);
-        free.unwrap_or(&lanes[turn % lanes.len()]).clone()
+    /// Leave to open a file.
+    async fn seat(&self) -> Result<Seat> {
+        self.lanes.seat().await.ok_or_else(|| closed(b"a file"))
     }
 
     pub(super) fn at(&self, path: &RelPath) -> Vec<u8> {
@@ -189,13 +173,12 @@ impl SftpTree {
 
     async fn open_handle(
         &self,
-        lane: Arc<Lane>,
+        Seat { lane, permit }: Seat,
         path: &RelPath,
         flags: OpenFlags,
         operation: &'static str,
     ) -> Result<Handle> {
         let wire_path = self.at(path);
-        let permit = lane.handle().await.ok_or_else(|| closed(&wire_path))?;
         let attrs = FileAttributes {
             permissions: flags.contains(OpenFlags::CREATE).then_some(0o600),
             ..FileAttributes::default()
@@ -212,15 +195,14 @@ impl SftpTree {
     /// Opens what is a regular file and no link: SFTP's OPEN follows links, so LSTAT goes with it.
     async fn open_regular(
         &self,
-        lane: Arc<Lane>,
+        seat: Seat,
         path: &RelPath,
         flags: OpenFlags,
         operation: &'static str,
     ) -> Result<Handle> {
-        let wire_path = self.at(path);
+        let (lane, wire_path) = (seat.lane.clone(), self.at(path));
         let (seen, handle) =
-            join(self.lstat_at(&lane, &wire_path), self.open_handle(lane.clone(), path, flags, operation))
-                .await;
+            join(self.lstat_at(&lane, &wire_path), self.open_handle(seat, path, flags, operation)).await;
         match seen?.map(|stat| stat.kind) {
             Some(Kind::File) | None => handle,
             Some(kind) => Err(Error::new(ErrorKind::Stale, operation, escape(&wire_path))
@@ -228,8 +210,9 @@ impl SftpTree {
         }
     }
 
-    async fn read_names(&self, lane: Arc<Lane>, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
-        let handle = open_folder(lane.clone(), wire_path.to_vec()).await?;
+    async fn read_names(&self, seat: Seat, wire_path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>> {
+        let lane = seat.lane.clone();
+        let handle = open_folder(seat, wire_path.to_vec()).await?;
         collect_names(&lane, handle.wire(), wire_path, &self.large_listing).await // dropping closes, without making us wait
     }
 
@@ -326,16 +309,20 @@ impl Tree for SftpTree {
             let reply = lane.session.mkdir(to_wire(prefix), FileAttributes::empty()).await;
             reply.map(drop).map_err(|e| lane.error("make the folder", prefix, &e))
         });
+        let root = self.at(&RelPath::root());
+        let look = lane.session.stat(to_wire(&root));
         let mut last = Ok(());
-        if self.known().keeps_order == Can::Yes {
-            last = join_all(made).await.pop().unwrap_or(Ok(()));
+        let there = if self.known().keeps_order == Can::Yes {
+            let (mut made, there) = join(join_all(made), look).await;
+            last = made.pop().unwrap_or(last);
+            there
         } else {
             for one in made {
                 last = one.await;
             }
-        }
-        let root = self.at(&RelPath::root());
-        match lane.session.stat(to_wire(&root)).await {
+            look.await
+        };
+        match there {
             Ok(reply) if stat_of(&reply.attrs).kind == Kind::Dir => Ok(()),
             Ok(_) => Err(Error::new(ErrorKind::Exists, "use", escape(&root)).detail("it is not a folder")),
             Err(e) => last.and(Err(lane.error("look at", &root, &e))),
@@ -343,7 +330,7 @@ impl Tree for SftpTree {
     }
 
     async fn list(&self, dir: &RelPath) -> Result<Listing> {
-        let names = self.read_names(self.lane(), &self.at(dir)).await?;
+        let names = self.read_names(self.seat().await?, &self.at(dir)).await?;
         Ok(Listing::from_raw(names))
     }
 
@@ -377,8 +364,9 @@ impl Tree for SftpTree {
     }
 
     async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
-        let lane = self.lane_for_file();
-        let handle = self.open_regular(lane.clone(), path, OpenFlags::READ, "open").await?;
+        let seat = self.seat().await?;
+        let lane = seat.lane.clone();
+        let handle = self.open_regular(seat, path, OpenFlags::READ, "open").await?;
         if self.known().keeps_order != Can::Yes || limit > lane.read_bytes() {
             let before = handle.fstat().await?;
             let data = read_fully(&handle, 0, limit).await?;
@@ -393,14 +381,15 @@ impl Tree for SftpTree {
     }
 
     async fn open(&self, path: &RelPath) -> Result<FarSource> {
-        let handle = self.open_regular(self.lane_for_file(), path, OpenFlags::READ, "open").await?;
+        let handle = self.open_regular(self.seat().await?, path, OpenFlags::READ, "open").await?;
         Ok(FarSource::new(handle))
     }
 
     async fn stage(&self, path: &RelPath) -> Result<FarStaged> {
         let flags = OpenFlags::READ | OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
-        let lane = self.lane_for_file();
-        match self.open_handle(lane.clone(), path, flags, "make the temporary file").await {
+        let seat = self.seat().await?;
+        let lane = seat.lane.clone();
+        match self.open_handle(seat, path, flags, "make the temporary file").await {
             Ok(handle) => Ok(FarStaged::new(handle, self.abilities.clone(), false)),
             Err(error) => Err(self.explain(&lane, &self.at(path), error).await),
         }
@@ -408,7 +397,7 @@ impl Tree for SftpTree {
 
     async fn reopen(&self, path: &RelPath) -> Result<FarStaged> {
         let flags = OpenFlags::READ | OpenFlags::WRITE;
-        let handle = self.open_regular(self.lane(), path, flags, "open the temporary file").await?;
+        let handle = self.open_regular(self.seat().await?, path, flags, "open the temporary file").await?;
         Ok(FarStaged::new(handle, self.abilities.clone(), true))
     }
 
@@ -495,8 +484,9 @@ impl Tree for SftpTree {
     }
 
     async fn remove_dir(&self, path: &RelPath) -> Result<()> {
-        let (lane, wire_path) = (self.lane(), self.at(path));
-        let names = self.read_names(lane.clone(), &wire_path).await?;
+        let (seat, wire_path) = (self.seat().await?, self.at(path));
+        let lane = seat.lane.clone();
+        let names = self.read_names(seat, &wire_path).await?;
         // Some servers remove full folders (CrushFTP, seen by rclone): never leave it to them.
         if names.iter().any(|(name, _)| !matches!(name.as_slice(), b"." | b"..")) {
             return Err(Error::new(ErrorKind::NotEmpty, "remove the folder", escape(&wire_path))
@@ -510,12 +500,20 @@ impl Tree for SftpTree {
         self.rename_onto_nothing(&self.at(from), &self.at(to)).await
     }
 
+    async fn move_onto_nothing(&self, from: &RelPath, to: &RelPath) -> Result<()> {
+        // Of those that are known to keep order it is also known that RENAME replaces nothing.
+        match self.known().keeps_order {
+            Can::Yes => self.rename_unless_taken(&self.at(from), &self.at(to)).await,
+            _ => self.rename_onto_nothing(&self.at(from), &self.at(to)).await,
+        }
+    }
+
     async fn sync_dir(&self, path: &RelPath) -> Result<bool> {
         let known = self.known();
         if !known.fsync.may() || !known.fsync_dir.may() {
             return Ok(false);
         }
-        let opened = self.open_handle(self.lane(), path, OpenFlags::READ, "open the folder").await;
+        let opened = self.open_handle(self.seat().await?, path, OpenFlags::READ, "open the folder").await;
         let handle = match opened {
             Ok(handle) => handle,
             Err(error) if error.kind().loses_connection() || error.kind() == ErrorKind::NotFound => {
@@ -554,17 +552,18 @@ impl Tree for SftpTree {
 
     fn traits(&self) -> Traits {
         let known = self.known();
-        let lanes = self.lanes.read().unwrap_or_else(|e| e.into_inner());
+        let lanes = self.lanes.all();
         Traits {
             mtime_granularity_secs: 1,
             keeps_mtime: known.keeps_mtime != Can::No,
-            open_files: lanes.iter().map(|lane| lane.handles.available_permits()).sum(),
+            open_files: lanes.iter().map(|lane| lane.free_handles()).sum(),
             links: known.link_order != LinkOrder::None,
             readers: lanes.len(),
             // Handles on several channels are several processes there: the first one that is opened beside
             // another proves whether they see each other's writes.
             writers: if known.two_handles.may() && known.write_at.may() { lanes.len() } else { 1 },
             is_far: true,
+            in_order: known.keeps_order == Can::Yes,
             round_trip: lanes[0].round_trip(),
         }
     }
@@ -576,8 +575,7 @@ fn cannot_sync(error: &SftpError) -> bool {
     matches!(kind_of(error), ErrorKind::Unsupported | ErrorKind::Failed | ErrorKind::Name)
 }
 
-async fn open_folder(lane: Arc<Lane>, wire_path: Vec<u8>) -> Result<Handle> {
-    let permit = lane.handle().await.ok_or_else(|| closed(&wire_path))?;
+async fn open_folder(Seat { lane, permit }: Seat, wire_path: Vec<u8>) -> Result<Handle> {
     let opening = async move {
         match lane.session.opendir(to_wire(&wire_path)).await {
             Ok(reply) => Ok(Handle::new(lane, reply.handle, wire_path, permit)),

@@ -1,7 +1,7 @@
 //! Carries one file: small ones in one go, with every step that may be joined joined.
 
 use bytes::Bytes;
-use futures_util::future::{join, join3};
+use futures_util::future::join;
 use tokio::sync::SemaphorePermit;
 
 use super::Shared;
@@ -173,38 +173,47 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     ) -> Result<Fate> {
         let file = Box::pin(self.staged(staged, || self.target.stage(staged))).await?;
         crate::crash::point("small: staged");
-        let len = content.data.len() as u64;
-        let picked = len > 0 && self.options.sampling.picks(item.path, 0);
+        let Content { stat, data, hash, racy } = content;
+        let (len, meta) = (data.len() as u64, Meta::from(&stat));
+        let sealed = || self.finish_and_look(&file, len, &meta, item.path);
         // Futures of one step live no longer than the step: with thousands of files under way they count.
-        let (written, back, (finished, there)) = Box::pin(join3(
-            async { if len > 0 { file.write_at(0, content.data.clone()).await } else { Ok(()) } },
-            async { if picked { file.read_at(0, len).await.map(Some) } else { Ok(None) } },
-            self.finish_and_look(&file, len, &content.stat, item.path),
-        ))
-        .await;
-        written?;
+        let (is_there, (finished, there)) = if len > 0 && self.options.sampling.picks(item.path, 0) {
+            let proved = async {
+                let (written, back) = join(file.write_at(0, data.clone()), file.read_at(0, len)).await;
+                written?;
+                self.count_read_back(len);
+                Ok(back? == data)
+            };
+            Box::pin(join(proved, sealed())).await
+        } else {
+            let written = async {
+                match len {
+                    0 => Ok(true),
+                    _ => file.write_at(0, data).await.map(|()| true), // nothing here holds the bytes meanwhile
+                }
+            };
+            Box::pin(join(written, sealed())).await
+        };
+        let is_there = is_there?;
         crate::crash::point("small: written and finished");
         if !self.reads_far() {
             self.tally.moved(len);
         }
-        if let Some(back) = back? {
-            self.count_read_back(len);
-            if back != content.data {
-                return Err(damaged(item.path, 0));
-            }
+        if !is_there {
+            return Err(damaged(item.path, 0));
         }
         let placing = Placing {
             path: item.path.clone(),
             staged: staged.clone(),
             kind: Kind::File,
-            source: content.stat,
+            source: stat,
             finished: finished?,
-            hash: Some(content.hash),
+            hash: Some(hash),
             link: None,
             level: Some(self.options.sampling.level()),
-            unsettled: content.racy,
+            unsettled: racy,
         };
-        drop((content, room, file));
+        drop((room, file));
         let fate = Box::pin(self.place(placing, item.expect, there?)).await?;
         if fate == Fate::Done {
             crate::crash::point("small: placed");
@@ -213,24 +222,23 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(fate)
     }
 
-    /// Seals a small file and looks at its target, at the same time unless sealing takes long: between that
-    /// look and the rename nobody's change is seen. A server that keeps order looks when it has sealed.
-    async fn finish_and_look(
+    /// Seals a file and looks at its target, at the same time unless sealing takes long: between that look and
+    /// the rename nobody's change is seen. A server that keeps order looks when it has sealed.
+    pub(super) async fn finish_and_look(
         &self,
         file: &T::Staged,
         len: u64,
-        source: &Stat,
+        meta: &Meta,
         path: &RelPath,
     ) -> (Result<Stat>, Result<Option<Stat>>) {
-        let meta = Meta::from(source);
         if !self.options.durable {
-            return join(file.finish(len, &meta, false), self.look_behind_gate(path)).await;
+            return join(file.finish(len, meta, false), self.look_behind_gate(path)).await;
         }
         let look = async {
             // A folder that could not be made is told of below.
             if self.gates.pass(path).await { self.target.stat_behind(file, path).await } else { None }
         };
-        match join(file.finish(len, &meta, true), look).await {
+        match join(file.finish(len, meta, true), look).await {
             (finished, Some(Ok(there))) => (finished, Ok(there)),
             (finished, _) => (finished, self.look_behind_gate(path).await),
         }

@@ -5,9 +5,19 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+/// What may be done while there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folders {
+    /// Folders may be made: the target is the one that is meant, and only lacks something.
+    May,
+    /// Nothing outside of the staging folder.
+    Wait,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Asked,
+    /// Not answered yet; whether folders may be made all the same.
+    Asked(Folders),
     Passed,
     Void,
 }
@@ -25,16 +35,29 @@ impl Check {
         Self(Arc::new(watch::Sender::new(State::Passed)))
     }
 
-    /// There is no answer yet.
-    pub fn new() -> (Self, Answer) {
-        let state = Arc::new(watch::Sender::new(State::Asked));
-        (Self(state.clone()), Answer(state))
+    /// From now on there is no answer.
+    pub fn ask(&self, folders: Folders) -> Answer {
+        self.0.send_replace(State::Asked(folders));
+        Answer(self.0.clone())
     }
 
     /// Waits for the answer.
     pub async fn pass(&self) -> bool {
         let mut state = self.0.subscribe();
-        state.wait_for(|state| *state != State::Asked).await.is_ok_and(|state| *state == State::Passed)
+        state
+            .wait_for(|state| !matches!(state, State::Asked(_)))
+            .await
+            .is_ok_and(|state| *state == State::Passed)
+    }
+
+    /// Whether the answer was yes.
+    pub fn has_passed(&self) -> bool {
+        *self.0.borrow() == State::Passed
+    }
+
+    /// Whether folders may be made before there is an answer.
+    pub fn lets_folders(&self) -> bool {
+        *self.0.borrow() == State::Asked(Folders::May)
     }
 
     /// Whether the answer was no.
@@ -63,7 +86,7 @@ impl Drop for Answer {
 
 fn decide(state: &watch::Sender<State>, answer: State) {
     state.send_if_modified(|state| {
-        let is_open = *state == State::Asked;
+        let is_open = matches!(state, State::Asked(_));
         if is_open {
             *state = answer;
         }
@@ -76,7 +99,8 @@ mod tests {
     use super::*;
 
     async fn check(answers: impl FnOnce(&Check, Answer), expected: bool) {
-        let (check, answer) = Check::new();
+        let check = Check::passed();
+        let answer = check.ask(Folders::Wait);
         let pass = check.pass();
         tokio::pin!(pass);
         assert!(futures_util::poll!(pass.as_mut()).is_pending());

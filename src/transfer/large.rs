@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join, join_all, try_join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::SetOnce;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -25,14 +26,21 @@ use crate::hash::{ContentHash, Level, PIECE_BYTES, Piece, PieceTree, PrefixHash,
 use crate::id::TransferId;
 use crate::journal::TransferRow;
 use crate::path::RelPath;
-use crate::tree::{SourceFile, StagedFile, Tree};
+use crate::tree::{Beside, SourceFile, StagedFile, Tree};
 
-/// Pieces are sent from one moving window that begins where the gapless prefix ends: 12 MiB. With what is
-/// not journaled yet, a cut costs less than 16 MiB.
-const WINDOW_PIECES: u64 = (12 << 20) / PIECE_BYTES;
+/// Pieces are sent from one moving window that begins where the gapless prefix ends: 8 MiB, or over a long line as
+/// much as the windows of eight of OpenSSH's channels hold. With what is not journaled yet, a cut costs less than
+/// 4 MiB more than that.
+const WINDOW_BYTES: u64 = 8 << 20;
+const LONG_WINDOW_BYTES: u64 = 16 << 20;
 
-/// Pieces of one file in flight, those that are only proved included.
-const PIECES_IN_FLIGHT: usize = WINDOW_PIECES as usize;
+/// Pieces in flight through one handle: as much as the window of OpenSSH's channels holds while others are being
+/// opened, afterwards more than any of ours, so that more channels are asked for where that helps.
+const HAND_PIECES: usize = (2 << 20) / PIECE_BYTES as usize;
+const FULL_HAND_PIECES: usize = (5 << 20) / PIECE_BYTES as usize;
+
+/// From this round trip on a line is a long one.
+const LONG_LINE: Duration = Duration::from_millis(10);
 
 /// Pieces of a kept prefix that are read at once from the near side.
 const PIECES_RECALLED: usize = 16;
@@ -58,8 +66,10 @@ struct Flight<'a, S: Tree, T: Tree> {
     looked: Time,
     staged: Hands<T::Staged>,
     staged_path: RelPath,
-    /// A piece that the first handle wrote.
-    written: OnceLock<(u64, Piece)>,
+    /// A piece that the first handle wrote, before there were others.
+    written: SetOnce<(u64, Piece)>,
+    /// Whether what one handle wrote was seen through another one.
+    shared: OnceLock<bool>,
 }
 
 /// How far it is.
@@ -95,8 +105,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             let racy = self.is_racy_source(&stat, looked);
             return self.only_metadata(item, stat, racy).await;
         }
-        self.need_room(item.path, stat.size).await?;
-        let there = self.look_behind_gate(item.path).await?;
+        let (room, there) =
+            join(self.need_room(item.path, stat.size), self.look_behind_gate(item.path)).await;
+        room?;
+        let there = there?;
         if !super::place::holds(item.expect, there.as_ref()) {
             return Ok(Fate::Stale(there)); // before anything is sent; looked at again before it is placed
         }
@@ -121,6 +133,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
+    /// Pieces of one file in flight at most, those that are only proved included. `hands`: what the far side has
+    /// it open by, and `useful`: how many of them it could use.
+    fn window<H>(&self, hands: &Hands<H>, useful: usize) -> u64 {
+        let (source, target) = (self.source.traits(), self.target.traits());
+        let is_long = source.round_trip.max(target.round_trip) >= LONG_LINE;
+        let bytes = if is_long { LONG_WINDOW_BYTES } else { WINDOW_BYTES };
+        let each = if hands.wanted(useful) > 0 { HAND_PIECES } else { FULL_HAND_PIECES };
+        (bytes / PIECE_BYTES).min((hands.count() * each) as u64)
+    }
+
     async fn carry_open(
         &self,
         item: &Carry<'_>,
@@ -134,7 +156,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             None => {
                 let staged_path = self.staging.fresh(item.path);
                 let noted = self.note_beside(item.path, &staged_path, &stat).await?;
-                let staged = self.let_in(&staged_path, || self.target.stage(&staged_path)).await?;
+                let staged = self.staged(&staged_path, || self.target.stage(&staged_path)).await?;
                 crate::crash::point("large: staged");
                 (staged, staged_path, Progress::new(None, noted))
             }
@@ -146,8 +168,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             self.note_resumed(item.path, kept);
         }
         let staged = Hands::new(staged);
-        let (path, written) = (item.path, OnceLock::new());
-        let mut flight = Flight { engine: self, path, source, stat, looked, staged, staged_path, written };
+        let (path, written, shared) = (item.path, SetOnce::new(), OnceLock::new());
+        let mut flight =
+            Flight { engine: self, path, source, stat, looked, staged, staged_path, written, shared };
         let mut progress = progress;
         let result = self.explained(flight.run(item, &mut progress).await).await;
         flight.end(&mut progress, &result).await?;
@@ -164,16 +187,17 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let mut tree = PieceTree::new();
         let mut whole = None;
         let mut reading = FuturesUnordered::new();
+        let width = if is_far { self.window(file, 1) } else { PIECES_RECALLED as u64 };
         let mut next = 0;
         loop {
-            while reading.len() < PIECES_IN_FLIGHT / 2 && next < piece_count(size) {
+            while (reading.len() as u64) < width && next < piece_count(size) {
                 let (index, (offset, len)) = (next, piece_range(next, size));
                 reading.push(async move {
                     let _room = self.piece_room(len).await?;
                     if is_far {
                         self.pay(len).await?;
                     }
-                    file.of(index).read_at(offset, len).await.map(|data| (index, len, data))
+                    file.lend().read_at(offset, len).await.map(|data| (index, len, data))
                 });
                 next += 1;
             }
@@ -329,8 +353,9 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let mut widening = std::pin::pin!(Fuse::terminated());
         let mut sends_next = false;
         loop {
-            while flying.len() < PIECES_IN_FLIGHT && !self.engine.must_stop() {
-                let may_send = to_send.start < to_send.end.min(progress.tree.gapless() + WINDOW_PIECES);
+            let window = self.window();
+            while (flying.len() as u64) < window && !self.engine.must_stop() {
+                let may_send = to_send.start < to_send.end.min(progress.tree.gapless() + window);
                 sends_next = may_send && (!sends_next || to_prove.is_empty());
                 match if sends_next { to_send.next() } else { to_prove.next() } {
                     Some(index) if sends_next => flying.push(Either::Right(self.send(index))),
@@ -348,7 +373,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             let Some(flown) = flown else { break };
             let Some((index, piece)) = flown? else { continue };
             progress.tree.insert(index, piece);
-            self.written.get_or_init(|| (index, piece)); // before there are other handles
+            let _ = self.written.set((index, piece)); // the first one counts
             if progress.is_due() {
                 self.journal(progress).await?;
             }
@@ -356,35 +381,51 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         if self.engine.must_stop() { Err(super::stopped()) } else { Ok(()) }
     }
 
+    fn window(&self) -> u64 {
+        let engine = self.engine;
+        match engine.reads_far() {
+            true => engine.window(&self.source, engine.source.traits().readers),
+            false => engine.window(&self.staged, engine.target.traits().writers),
+        }
+    }
+
     /// Whether another channel could help either side.
     fn could_widen(&self) -> bool {
         let (source, target) = (self.engine.source.traits(), self.engine.target.traits());
-        self.source.wants_more(source.readers)
-            || (self.staged.wants_more(target.writers) && self.written.get().is_some())
+        self.source.wanted(source.readers) > 0 || self.staged.wanted(target.writers) > 0
     }
 
-    /// Opens the file once more on each side that has a channel to spare.
+    /// Opens the file once more on each channel that there is to spare, on either side, all at once.
     async fn widen(&self) {
-        let engine = self.engine;
-        if self.source.wants_more(engine.source.traits().readers) {
-            self.source.add(self.open_same().await);
-        }
-        if self.staged.wants_more(engine.target.traits().writers) {
-            self.staged.add(self.staged_beside().await);
+        let source = self.source.wanted(self.engine.source.traits().readers);
+        let staged = self.staged.wanted(self.engine.target.traits().writers);
+        let source = (0..source).map(|_| self.open_same());
+        let (sources, ()) = join(join_all(source), self.widen_staged(staged)).await;
+        sources.into_iter().for_each(|opened| self.source.add(opened));
+    }
+
+    /// Opens the staged file so many times more. A side of which it is not known must first show through one of
+    /// the new handles what the first one wrote: another process, node or cache may serve it there.
+    async fn widen_staged(&self, count: usize) {
+        let (target, hands) = (&self.engine.target, self.staged.all());
+        let others: Vec<&T::Staged> = hands.iter().map(|hand| &***hand).collect();
+        let opened = (0..count).map(|_| target.reopen_beside(&self.staged_path, &others));
+        for opened in join_all(opened).await {
+            let proved = async { self.proved(opened?).await };
+            self.staged.add(proved.await);
         }
     }
 
-    /// The staged file once more. A side of which it is not known must first show through the new handle
-    /// what the first one wrote: another process, node or cache may serve it there.
-    async fn staged_beside(&self) -> Result<T::Staged> {
-        let (target, hands) = (&self.engine.target, self.staged.all());
-        let others: Vec<&T::Staged> = hands.iter().map(|hand| hand.as_ref()).collect();
-        let another = target.reopen_beside(&self.staged_path, &others).await?;
-        if another.is_proved {
-            return Ok(another.staged);
-        }
-        let works = self.shows_what_was_written(&another.staged).await?;
-        target.note_beside(works);
+    async fn proved(&self, another: Beside<T::Staged>) -> Result<T::Staged> {
+        let works = match self.shared.get() {
+            Some(works) => *works,
+            None if another.is_proved => true,
+            None => {
+                let works = self.shows_what_was_written(&another.staged).await?;
+                self.engine.target.note_beside(works);
+                *self.shared.get_or_init(|| works)
+            }
+        };
         if works {
             return Ok(another.staged);
         }
@@ -394,7 +435,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     }
 
     async fn shows_what_was_written(&self, another: &T::Staged) -> Result<bool> {
-        let Some(&(index, piece)) = self.written.get() else { return Ok(false) };
+        let &(index, piece) = self.written.wait().await;
         let (offset, len) = piece_range(index, self.stat.size);
         let _room = self.engine.piece_room(len).await?;
         let data = another.read_at(offset, len).await?;
@@ -413,7 +454,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn prove(&self, index: u64) -> Result<Option<(u64, Piece)>> {
         let (offset, len) = piece_range(index, self.stat.size);
         let _room = self.engine.piece_room(2 * len).await?;
-        let (staged, source) = (self.staged.of(index), self.source.of(index));
+        let (staged, source) = (self.staged.lend(), self.source.lend());
         let (there, here) = join(staged.read_at(offset, len), source.read_at(offset, len)).await;
         self.engine.count_read_back(len);
         if there? == here? { Ok(None) } else { Err(not_the_prefix(self.path)) }
@@ -428,27 +469,27 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             return Err(super::stopped());
         }
         engine.pay(len).await?;
-        let data = self.source.of(index).read_at(offset, len).await?;
+        let data = self.source.lend().read_at(offset, len).await?;
         if data.len() as u64 != len {
             return Err(busy(self.path));
         }
         let piece = Piece::of(index, &data);
         let picked = engine.options.sampling.picks(self.path, index);
-        let staged = self.staged.of(index);
+        let staged = self.staged.lend();
         if engine.reads_far() {
             engine.tally.moved(len);
         }
+        if !picked {
+            staged.write_at(offset, data).await?; // nothing here holds the bytes while they are under way
+            self.piece_written(len);
+            return Ok(Some((index, piece)));
+        }
         for _ in 0..PIECE_TRIES {
-            let (written, back) = join(staged.write_at(offset, data.clone()), async {
-                if picked { staged.read_at(offset, len).await.map(Some) } else { Ok(None) }
-            })
-            .await;
+            let (written, back) =
+                join(staged.write_at(offset, data.clone()), staged.read_at(offset, len)).await;
             written?;
-            crate::crash::point("large: piece written");
-            if !engine.reads_far() {
-                engine.tally.moved(len);
-            }
-            let Some(back) = back? else { return Ok(Some((index, piece))) };
+            self.piece_written(len);
+            let back = back?;
             engine.count_read_back(len);
             if back == data {
                 return Ok(Some((index, piece)));
@@ -456,6 +497,13 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             engine.note_recovered(self.path, &damaged(self.path, offset));
         }
         Err(damaged(self.path, offset).hint("The server or its disk keeps changing bytes."))
+    }
+
+    fn piece_written(&self, len: u64) {
+        crate::crash::point("large: piece written");
+        if !self.engine.reads_far() {
+            self.engine.tally.moved(len);
+        }
     }
 
     /// A far source is read a second time after the first read ended, and must hash the same.
@@ -486,7 +534,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
             let _room = self.engine.piece_room(2 * len).await?;
             self.engine.pay(len).await?;
             let (far, near) =
-                join(self.source.of(index).read_at(offset, len), self.staged.of(index).read_at(offset, len))
+                join(self.source.first().read_at(offset, len), self.staged.first().read_at(offset, len))
                     .await;
             self.engine.tally.verified_bytes(len);
             if far? != near? {
@@ -499,11 +547,13 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     async fn finish(&self, item: &Carry<'_>, hash: ContentHash) -> Result<Fate> {
         let engine = self.engine;
         let meta = Meta::from(&self.stat);
+        engine.will_place();
         let others = self.staged.let_go(); // everything written through them was answered
         try_join_all(others.iter().map(|hand| hand.close())).await?; // a late CLOSE may move the mtime
-        let finished = self.staged.first().finish(self.stat.size, &meta, engine.options.durable).await?;
+        let (finished, there) =
+            engine.finish_and_look(self.staged.first(), self.stat.size, &meta, self.path).await;
+        let (finished, there) = (finished?, there?);
         crate::crash::point("large: finished");
-        let there = engine.look_behind_gate(self.path).await?; // right before the rename, not before a long fsync
         let placing = Placing {
             path: self.path.clone(),
             staged: self.staged_path.clone(),

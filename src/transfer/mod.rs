@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SetOnce, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -44,6 +44,7 @@ use crate::path::RelPath;
 use crate::plan::{Action, Rules, Sight};
 use crate::tree::{Traits, Tree};
 use check::Check;
+pub use check::Folders;
 use gates::Gates;
 use perform::Work;
 use record::Record;
@@ -57,10 +58,10 @@ use verify::Sampling;
 /// Actions under way at once, each small file one: no fewer, and no more. A server's handles and the content
 /// held in memory bound them further.
 const LEAST_ACTIONS: usize = 256;
-const MOST_ACTIONS: usize = 3_072;
+const MOST_ACTIONS: usize = 2_048;
 
 /// Small files that a fast server places in a second, so many actions are under way over a long line.
-const FILES_PER_SECOND: f64 = 12_000.0;
+const FILES_PER_SECOND: f64 = 14_000.0;
 
 /// Round trips from the first request for a small file to its last answer.
 const TRIPS_PER_FILE: f64 = 3.0;
@@ -71,7 +72,7 @@ const CONTENT_BYTES: usize = 12 << 20;
 /// Pieces of large files held in memory at once, in bytes: one file's window, and some for others. Apart from the
 /// content of small files, which is there before there is a handle: a piece is read when there is one already,
 /// and whoever waits for room for it must not wait for somebody who waits for a handle.
-const PIECES_BYTES: usize = 16 << 20;
+const PIECES_BYTES: usize = 20 << 20;
 
 /// How long tasks may take to end after the round has.
 const LAST_WORK: Duration = Duration::from_secs(8);
@@ -123,6 +124,8 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
     touched: Mutex<BTreeSet<RelPath>>,
     /// Folders of the target that were opened for a change, with what they get back.
     opened: Mutex<BTreeMap<RelPath, Meta>>,
+    /// Set once something is about to be placed.
+    places: Arc<SetOnce<()>>,
     /// Set when what is under way shall come to an end.
     winds_up: AtomicBool,
     random: Arc<dyn Random>,
@@ -165,30 +168,37 @@ impl<S: Tree, T: Tree> Engine<S, T> {
     ) -> Result<Self> {
         let (target, random) = (parts.target.as_ref(), parts.random.clone());
         let staging = Staging::prepare(target, options.agent.clone(), random, looked).await?;
-        Self::with_staging(parts, options, staging, Check::passed()).await
+        Self::with_staging(parts, options, staging).await
     }
 
     /// The same over a connection on which an engine prepared the target before, which drained and left
-    /// nothing under way. Work begins at once, but nothing is changed outside of the staging folder before
-    /// `check` has said yes. If it says no, or the staging folder is gone, the engine is [void](Self::is_void).
-    pub async fn prepare_again(
-        parts: Parts<S, T>,
-        options: Options,
-        check: impl Future<Output = bool> + Send + 'static,
-    ) -> Result<Self> {
+    /// nothing under way.
+    pub async fn prepare_again(parts: Parts<S, T>, options: Options) -> Result<Self> {
         let staging = Staging::prepared(options.agent.clone(), parts.random.clone());
-        let (asked, answer) = Check::new();
-        let mut engine = Self::with_staging(parts, options, staging, asked).await?;
-        engine.checks.spawn(async move { answer.say(check.await) });
-        Ok(engine)
+        Self::with_staging(parts, options, staging).await
     }
 
-    async fn with_staging(
-        parts: Parts<S, T>,
-        options: Options,
-        staging: Staging,
-        check: Check,
-    ) -> Result<Self> {
+    /// Nothing is changed outside of the staging folder before `check` has said yes, unless it is that `folders` may
+    /// be made; until then, what needs no more than that is begun. If it says no, or the staging folder is gone, the engine is
+    /// [void](Self::is_void); an error ends the round. To be asked before anything is submitted.
+    pub fn check_beside(
+        &mut self,
+        folders: Folders,
+        check: impl Future<Output = Result<bool>> + Send + 'static,
+    ) {
+        let (answer, tally) = (self.shared.check.ask(folders), self.shared.tally.clone());
+        self.checks.spawn(async move {
+            match check.await {
+                Ok(yes) => answer.say(yes),
+                Err(error) => {
+                    tally.end(error);
+                    answer.say(false);
+                }
+            }
+        });
+    }
+
+    async fn with_staging(parts: Parts<S, T>, options: Options, staging: Staging) -> Result<Self> {
         let Parts { source, target, record, tally, random, clock } = parts;
         crate::crash::point("staging: prepared");
         let unfinished = settle::settle(target.as_ref(), &staging, &record).await?;
@@ -200,8 +210,9 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             content: Semaphore::new(CONTENT_BYTES),
             pieces: Semaphore::new(PIECES_BYTES),
             gates: Gates::default(),
-            check,
+            check: Check::passed(),
             unfinished: Mutex::new(unfinished),
+            places: Arc::default(),
             winds_up: AtomicBool::new(false),
             touched: Mutex::new(unsynced.into_iter().collect()),
             opened: Mutex::default(),
@@ -304,6 +315,14 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let _ = self.drain().await; // that it was stopped is what was asked for
     }
 
+    /// Waits until something is about to be placed in the target.
+    pub fn places(&self) -> impl Future<Output = ()> + Send + use<S, T> {
+        let places = self.shared.places.clone();
+        async move {
+            places.wait().await;
+        }
+    }
+
     /// Whether anything was placed in the target or taken out of it.
     pub fn has_changed(&self) -> bool {
         !self.shared.lock_touched().is_empty()
@@ -397,7 +416,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
+    /// There will be something to tell of in the target.
+    fn will_place(&self) {
+        let _ = self.places.set(()); // that it was set before is as well
+    }
+
     fn touch(&self, path: &RelPath) {
+        self.will_place();
         if let Some(folder) = path.parent() {
             self.lock_touched().insert(folder);
         }

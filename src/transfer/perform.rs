@@ -9,7 +9,7 @@ use super::place::{Fate, holds};
 use super::record::{Content, Placing};
 use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::hash::{ContentHash, Level, PIECE_BYTES};
+use crate::hash::{ContentHash, Level};
 use crate::path::RelPath;
 use crate::plan::{Action, Expect, Facts, Role, Seen, Sight, reconsider};
 use crate::tree::space::explain_space;
@@ -86,9 +86,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     async fn act(&self, action: &Action, turn: &mut Turn, opener: &mut Option<Opener>) -> Result<Fate> {
-        let is_small = matches!(action, Action::Put { source, .. } if source.size <= PIECE_BYTES);
-        if !is_small {
-            self.checked().await?; // a small file waits before it is placed
+        match action {
+            Action::Put { .. } => {} // a file waits before it is placed
+            Action::MakeDir { .. } if self.check.lets_folders() => {}
+            _ => self.checked().await?,
         }
         match action {
             Action::Put { path, source, expect, known, .. } => {
@@ -184,6 +185,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     ) -> Result<Fate> {
         self.pass_gate(path).await?;
         if matches!(expect, Expect::Retire(_) | Expect::Displace(_)) {
+            self.checked().await?;
             let there = self.look_at_target(path).await?;
             if !holds(expect, there.as_ref()) {
                 return Ok(Fate::Stale(there));
@@ -207,6 +209,12 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         crate::crash::point("folder: made");
         self.touch(path);
+        if !self.check.has_passed()
+            && let Some(opener) = opener.take()
+        {
+            self.gates.open(opener); // what goes into it can, as far as it may before that
+            self.checked().await?;
+        }
         let target = Stat { kind: Kind::Dir, size: 0, ctime: None, inode: None, ..*source };
         self.record.made(path, *source, target).await?;
         crate::crash::point("folder: recorded");

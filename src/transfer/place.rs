@@ -55,6 +55,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Box::pin(self.make_way(&placing.path, expect)).await?;
             crate::crash::point("place: way made");
         }
+        self.will_place();
         self.record.intend(&placing).await?;
         crate::crash::point("place: intended");
         let place = || self.target.place(&placing.staged, &placing.path, &placing.finished);

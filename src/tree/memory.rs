@@ -31,6 +31,7 @@ pub const NEAR: Traits = Traits {
     readers: 1,
     writers: 1,
     is_far: false,
+    in_order: true,
     round_trip: Duration::ZERO,
 };
 

@@ -127,6 +127,12 @@ pub trait Tree: Send + Sync + 'static {
     /// Renames to a name that nothing stands at: into the trash, out of it, or to fence a staged file.
     fn move_aside(&self, from: &RelPath, to: &RelPath) -> impl Future<Output = Result<()>> + Send;
 
+    /// The same for whoever looked and saw nothing there a moment ago: a side that replaces nothing by itself need
+    /// not look again.
+    fn move_onto_nothing(&self, from: &RelPath, to: &RelPath) -> impl Future<Output = Result<()>> + Send {
+        self.move_aside(from, to)
+    }
+
     /// Makes the names in a folder durable. `Ok(false)`: this side cannot.
     fn sync_dir(&self, path: &RelPath) -> impl Future<Output = Result<bool>> + Send;
 
@@ -167,6 +173,8 @@ pub struct Traits {
     pub writers: usize,
     /// Whether reading costs the line (far) or only the disk (near).
     pub is_far: bool,
+    /// Whether what is asked for is done in the order in which it was asked, without waiting for answers.
+    pub in_order: bool,
     /// The shortest time from a request to its answer that was seen so far; zero: none was, or it is near.
     pub round_trip: Duration,
 }
