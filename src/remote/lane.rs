@@ -205,6 +205,11 @@ impl Lane {
         self.handles.available_permits()
     }
 
+    /// Leave to open one more file, if that may be at once.
+    pub fn free_handle(&self) -> Option<OwnedSemaphorePermit> {
+        self.handles.clone().try_acquire_owned().ok()
+    }
+
     /// Another lane would help.
     pub fn is_busy(&self) {
         self.busy.notify_one();

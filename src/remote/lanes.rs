@@ -69,29 +69,29 @@ impl Lanes {
         Some(free[turn].clone())
     }
 
-    /// Waits until a file may be opened, on the channel that has most handles left. `None`: they are closed.
+    /// Waits until a file may be opened, on the next channel in turn that has a handle left. `None`: they are closed.
     pub async fn seat(&self) -> Option<Seat> {
         if self.handles.available_permits() == 0 {
             self.first().is_busy();
         }
         let of_all = self.handles.clone().acquire_owned().await.ok()?;
-        let lane = self.roomiest();
+        let lane = self.next_free();
         let of_lane = lane.handle().await?;
         Some(Seat { lane, permit: Permit { _of_lane: of_lane, _of_all: of_all } })
     }
 
-    /// The same on a certain channel.
-    pub async fn seat_on(&self, lane: Arc<Lane>) -> Option<Seat> {
-        let of_all = self.handles.clone().acquire_owned().await.ok()?;
-        let of_lane = lane.handle().await?;
+    /// The same at once, on a certain channel. `None`: it has none left.
+    pub fn seat_on(&self, lane: Arc<Lane>) -> Option<Seat> {
+        let of_all = self.handles.clone().try_acquire_owned().ok()?;
+        let of_lane = lane.free_handle()?;
         Some(Seat { lane, permit: Permit { _of_lane: of_lane, _of_all: of_all } })
     }
 
-    fn roomiest(&self) -> Arc<Lane> {
+    fn next_free(&self) -> Arc<Lane> {
         let lanes = self.all();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..lanes.len()).map(|step| &lanes[(turn + step) % lanes.len()]);
-        let roomiest = in_turn.max_by_key(|lane| lane.free_handles());
-        roomiest.unwrap_or(&lanes[0]).clone()
+        let mut in_turn = (0..lanes.len()).map(|step| &lanes[(turn + step) % lanes.len()]);
+        let free = in_turn.find(|lane| lane.free_handles() > 0);
+        free.unwrap_or(&lanes[turn % lanes.len()]).clone()
     }
 }

@@ -128,7 +128,7 @@ impl SftpTree {
     ) -> Result<Option<FarStaged>> {
         let lanes: Vec<&Arc<Lane>> = others.iter().map(|other| other.lane()).collect();
         let Some(lane) = self.lanes.beside(&lanes) else { return Ok(None) };
-        let Some(seat) = self.lanes.seat_on(lane).await else { return Ok(None) };
+        let Some(seat) = self.lanes.seat_on(lane) else { return Ok(None) };
         let flags = OpenFlags::READ | OpenFlags::WRITE;
         let handle = self.open_regular(seat, path, flags, "open the temporary file").await?;
         Ok(Some(FarStaged::new(handle, self.abilities.clone(), true)))

@@ -175,30 +175,30 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         crate::crash::point("small: staged");
         let Content { stat, data, hash, racy } = content;
         let (len, meta) = (data.len() as u64, Meta::from(&stat));
-        let sealed = || self.finish_and_look(&file, len, &meta, item.path);
+        let sealed = || self.finish_and_look(&file, len, &meta, item.path, self.options.durable);
         // Futures of one step live no longer than the step: with thousands of files under way they count.
         let (is_there, (finished, there)) = if len > 0 && self.options.sampling.picks(item.path, 0) {
             let proved = async {
                 let (written, back) = join(file.write_at(0, data.clone()), file.read_at(0, len)).await;
                 written?;
+                self.count_moved(len);
+                let back = back?;
                 self.count_read_back(len);
-                Ok(back? == data)
+                Ok(back == data)
             };
             Box::pin(join(proved, sealed())).await
         } else {
             let written = async {
                 match len {
                     0 => Ok(true),
-                    _ => file.write_at(0, data).await.map(|()| true), // nothing here holds the bytes meanwhile
+                    // Nothing here holds the bytes meanwhile.
+                    _ => file.write_at(0, data).await.map(|()| self.count_moved(len)).map(|()| true),
                 }
             };
             Box::pin(join(written, sealed())).await
         };
         let is_there = is_there?;
         crate::crash::point("small: written and finished");
-        if !self.reads_far() {
-            self.tally.moved(len);
-        }
         if !is_there {
             return Err(damaged(item.path, 0));
         }
@@ -222,7 +222,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(fate)
     }
 
-    /// Seals a file and looks at its target, at the same time unless sealing takes long: between that look and
+    /// Seals a file and looks at its target, at the same time unless sealing `takes_long`: between that look and
     /// the rename nobody's change is seen. A server that keeps order looks when it has sealed.
     pub(super) async fn finish_and_look(
         &self,
@@ -230,15 +230,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         len: u64,
         meta: &Meta,
         path: &RelPath,
+        takes_long: bool,
     ) -> (Result<Stat>, Result<Option<Stat>>) {
-        if !self.options.durable {
+        if !takes_long {
             return join(file.finish(len, meta, false), self.look_behind_gate(path)).await;
         }
         let look = async {
             // A folder that could not be made is told of below.
             if self.gates.pass(path).await { self.target.stat_behind(file, path).await } else { None }
         };
-        match join(file.finish(len, meta, true), look).await {
+        match join(file.finish(len, meta, self.options.durable), look).await {
             (finished, Some(Ok(there))) => (finished, Ok(there)),
             (finished, _) => (finished, self.look_behind_gate(path).await),
         }
@@ -315,6 +316,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Whether reading the source costs the line.
     pub(super) fn reads_far(&self) -> bool {
         self.source.traits().is_far
+    }
+
+    /// Content that crossed the line to the target.
+    pub(super) fn count_moved(&self, bytes: u64) {
+        if !self.reads_far() {
+            self.tally.moved(bytes);
+        }
     }
 
     /// Content read back from the target; counted where it crossed the line.

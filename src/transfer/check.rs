@@ -65,9 +65,16 @@ impl Check {
         *self.0.borrow() == State::Void
     }
 
-    /// Something else tells that the answer is no; too late when it was yes.
+    /// Something else tells that the target is another one; too late when the answer was yes, and no matter where
+    /// the target only lacks something.
     pub fn give_up(&self) {
-        decide(&self.0, State::Void);
+        self.0.send_if_modified(|state| {
+            let is_open = *state == State::Asked(Folders::Wait);
+            if is_open {
+                *state = State::Void;
+            }
+            is_open
+        });
     }
 }
 

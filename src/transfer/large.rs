@@ -501,9 +501,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
 
     fn piece_written(&self, len: u64) {
         crate::crash::point("large: piece written");
-        if !self.engine.reads_far() {
-            self.engine.tally.moved(len);
-        }
+        self.engine.count_moved(len);
     }
 
     /// A far source is read a second time after the first read ended, and must hash the same.
@@ -551,7 +549,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let others = self.staged.let_go(); // everything written through them was answered
         try_join_all(others.iter().map(|hand| hand.close())).await?; // a late CLOSE may move the mtime
         let (finished, there) =
-            engine.finish_and_look(self.staged.first(), self.stat.size, &meta, self.path).await;
+            engine.finish_and_look(self.staged.first(), self.stat.size, &meta, self.path, true).await;
         let (finished, there) = (finished?, there?);
         crate::crash::point("large: finished");
         let placing = Placing {

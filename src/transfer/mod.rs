@@ -58,10 +58,10 @@ use verify::Sampling;
 /// Actions under way at once, each small file one: no fewer, and no more. A server's handles and the content
 /// held in memory bound them further.
 const LEAST_ACTIONS: usize = 256;
-const MOST_ACTIONS: usize = 2_048;
+const MOST_ACTIONS: usize = 1_536;
 
 /// Small files that a fast server places in a second, so many actions are under way over a long line.
-const FILES_PER_SECOND: f64 = 14_000.0;
+const FILES_PER_SECOND: f64 = 12_000.0;
 
 /// Round trips from the first request for a small file to its last answer.
 const TRIPS_PER_FILE: f64 = 3.0;

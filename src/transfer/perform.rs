@@ -209,10 +209,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         crate::crash::point("folder: made");
         self.touch(path);
-        if !self.check.has_passed()
-            && let Some(opener) = opener.take()
-        {
-            self.gates.open(opener); // what goes into it can, as far as it may before that
+        if !self.check.has_passed() {
+            if let Some(opener) = opener.take() {
+                self.gates.open(opener); // what goes into it can, as far as it may before that
+            }
             self.checked().await?;
         }
         let target = Stat { kind: Kind::Dir, size: 0, ctime: None, inode: None, ..*source };

@@ -46,10 +46,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Places something staged and finished, after `there` was seen at its target. `Ok(Stale)` leaves
     /// the staged file where it is.
     pub(super) async fn place(&self, placing: Placing, expect: &Expect, there: Option<Stat>) -> Result<Fate> {
+        let waits = !self.check.has_passed();
+        self.checked().await?;
+        // The look was before that, and much may have come meanwhile.
+        let there = if waits { self.look_behind_gate(&placing.path).await? } else { there };
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }
-        self.checked().await?;
         self.pass_gate(&placing.path).await?;
         if there.is_some() {
             Box::pin(self.make_way(&placing.path, expect)).await?;

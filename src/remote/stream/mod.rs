@@ -158,26 +158,25 @@ impl<S> DialectStream<S> {
         self.end.clone()
     }
 
-    /// Hands on what was gathered, as far as the outer stream takes it now; whoever waits to write may go on.
+    /// Hands on what was gathered, as far as the outer stream takes it now. Whoever waits to write does that itself,
+    /// and must not lose its place with the outer stream, which wakes only the last one that asked.
     fn carry_out(&mut self, cx: &mut Context<'_>) -> io::Result<()>
     where
         S: AsyncWrite + Unpin,
     {
-        if !self.outgoing.is_waiting() {
+        if self.writer.is_some() || !self.outgoing.is_waiting() {
             return Ok(());
         }
         match self.outgoing.poll_drain(&mut self.stream, cx) {
             Poll::Pending => Ok(()),
-            Poll::Ready(Ok(())) => {
-                self.writer.take().into_iter().for_each(Waker::wake);
-                Ok(())
-            }
-            Poll::Ready(Err(error)) => {
-                self.state = State::Ended;
-                self.end_client();
-                Err(error)
-            }
+            Poll::Ready(carried) => carried,
         }
+    }
+
+    /// Whoever writes waits, or does not any more.
+    fn wait_to_write<T>(&mut self, cx: &Context<'_>, poll: Poll<T>) -> Poll<T> {
+        self.writer = poll.is_pending().then(|| cx.waker().clone());
+        poll
     }
 
     /// Nothing more comes from the server: nobody need wait to write to it either. russh-sftp would, for
@@ -215,11 +214,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let State::Open = this.state {
-            this.carry_out(cx)?;
+            let carried = this.carry_out(cx);
             let before = buf.filled().len();
-            let Poll::Ready(read) = this.incoming.poll_read(&mut this.stream, cx, buf) else {
-                this.reader = Some(cx.waker().clone());
-                return Poll::Pending;
+            let read = match (this.incoming.poll_read(&mut this.stream, cx, buf), carried) {
+                (Poll::Ready(read), _) => read, // what has come counts, whatever cannot be sent any more
+                (Poll::Pending, Err(error)) => Err(Trouble::Io(error)),
+                (Poll::Pending, Ok(())) => {
+                    this.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
             };
             match read {
                 Ok(()) => {
@@ -239,7 +242,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for DialectStream<S> {
         }
         let State::Refusing(error) = this.state else { return Poll::Ready(Ok(())) };
         // Whether the stranger still takes the refusal changes nothing: the bad packet is what is told.
-        let _ = ready!(this.outgoing.poll_drain(&mut this.stream, cx));
+        if this.answers_bad_requests {
+            let _ = ready!(this.outgoing.poll_drain(&mut this.stream, cx));
+        }
         this.state = State::Ended;
         this.end_client();
         Poll::Ready(Err(invalid(error)))
@@ -250,10 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DialectStream<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let State::Open = this.state else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
-        let Poll::Ready(written) = this.outgoing.poll_write(&mut this.stream, cx, buf) else {
-            this.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
+        let written = this.outgoing.poll_write(&mut this.stream, cx, buf);
+        let written = ready!(this.wait_to_write(cx, written));
         if this.outgoing.is_waiting() {
             this.reader.take().into_iter().for_each(Waker::wake);
         }
@@ -265,13 +268,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DialectStream<S> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.outgoing.poll_drain(&mut this.stream, cx))?;
+        let drained = this.outgoing.poll_drain(&mut this.stream, cx);
+        ready!(this.wait_to_write(cx, drained))?;
         Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.outgoing.poll_drain(&mut this.stream, cx))?;
+        if let State::Open = this.state {
+            let drained = this.outgoing.poll_drain(&mut this.stream, cx);
+            ready!(this.wait_to_write(cx, drained))?;
+        }
         Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
