@@ -221,9 +221,10 @@ impl<'a, A: Around> Stage<'a, A> {
     async fn damage(&mut self) -> Result<bool> {
         let (near, size, seed) = (self.path(NEAR), self.options.size, self.options.seed);
         let bytes = self.blocking(move |stop| edits::add_recording(&near, size, seed, stop)).await?;
-        // No request carries more than a piece, so this one is in the middle of the file.
+        // No request carries more than a piece, so this one is in the middle of the file. What else is written
+        // meanwhile does not count.
         let middle = bytes / PIECE_BYTES / 2;
-        self.far.script.add(Rule::on(Op::Write, Fault::Flip).from_nth(middle).once());
+        self.far.script.add(Rule::on(Op::Write, Fault::Flip).each_file().from_nth(middle).once());
         let turn = self.round(&self.push, "push 4").await?;
         self.far.script.clear();
         let both = self.compare(FAR).await?;

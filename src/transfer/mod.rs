@@ -473,3 +473,6 @@ pub(crate) async fn in_batches<F: Future>(futures: impl Iterator<Item = F>, widt
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
