@@ -264,6 +264,15 @@ pub(super) fn is_in_doubt(state: &JobState, generation: i64) -> bool {
     generation != state.generation && Some(generation) != state.pending_generation
 }
 
+/// The next generation is about to be written to a target that says `found`. If an earlier round wrote that
+/// and did not live to note it, it is noted now: this round may not live to it either.
+fn pend(state: &mut JobState, found: i64) {
+    if state.pending_generation == Some(found) {
+        state.generation = found;
+    }
+    state.pending_generation = Some(state.generation.max(found) + 1);
+}
+
 fn needs_target(ending: &Ending) -> bool {
     !ending.removals.is_empty()
         || !ending.after_removals.is_empty()
@@ -397,8 +406,8 @@ impl<D: Dial> Round<D> {
 
     async fn raise_generation<T: Tree>(&self, target: &T, generation: i64) -> Result<()> {
         let (journal, job) = (&self.context.journal, self.context.job);
-        let next = self.state().await?.generation.max(generation) + 1;
-        journal.update_job_state(job, move |state| state.pending_generation = Some(next)).await?;
+        let state = journal.update_job_state(job, move |state| pend(state, generation)).await?;
+        let next = state.pending_generation.unwrap_or(generation);
         crate::crash::point("generation: pending");
         write_generation(target, next, generation == 0, &self.writer()).await?;
         crate::crash::point("generation: placed");
@@ -453,5 +462,28 @@ impl<D: Dial> Round<D> {
     /// A base that knows nothing.
     fn no_pages(&self) -> base::Pages {
         self.pages().none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_rounds_cut_off_about_the_generation_leave_no_doubt() {
+        let mut state = JobState { generation: 1, ..JobState::default() };
+        pend(&mut state, 1);
+        assert_eq!(state.pending_generation, Some(2));
+        assert!(!is_in_doubt(&state, 1), "cut off before it was written");
+        assert!(!is_in_doubt(&state, 2), "cut off after it was written");
+        pend(&mut state, 2);
+        assert!(!is_in_doubt(&state, 2), "cut off before it was written, for the second time");
+        assert!(!is_in_doubt(&state, 3), "cut off after it was written, for the second time");
+        for unknown in [1, 4] {
+            assert!(is_in_doubt(&state, unknown), "{unknown}");
+        }
+        // Doubt that was there stays until its round has come to its end.
+        pend(&mut state, 7);
+        assert!(is_in_doubt(&state, 7));
     }
 }
