@@ -62,6 +62,10 @@ pub struct Known {
     pub keeps_mtime: Can,
     /// How SYMLINK wants its names.
     pub link_order: LinkOrder,
+    /// Whether a link is told as it was made, and is renamed rather than what it points to.
+    pub keeps_links: Can,
+    /// Whether a file that is being written can be read through that same handle without harm.
+    pub reads_staged: Can,
     /// Whether a file may be written in any order: the end first, the beginning later.
     pub write_at: Can,
     /// Whether one file may be written through two handles on two channels.
@@ -86,10 +90,17 @@ impl Known {
             statvfs: or(self.statvfs, before.statvfs),
             keeps_mtime: or(self.keeps_mtime, before.keeps_mtime),
             link_order,
+            keeps_links: or(self.keeps_links, before.keeps_links),
+            reads_staged: or(self.reads_staged, before.reads_staged),
             write_at: or(self.write_at, before.write_at),
             two_handles: or(self.two_handles, before.two_handles),
             keeps_order: or(self.keeps_order, before.keeps_order),
         }
+    }
+
+    /// Whether links are carried, as far as is known.
+    pub fn carries_links(&self) -> bool {
+        self.link_order != LinkOrder::None && self.keeps_links.may()
     }
 }
 
@@ -112,6 +123,11 @@ impl Abilities {
         offers("lsetstat@openssh.com", &mut known.lsetstat);
         offers("statvfs@openssh.com", &mut known.statvfs);
         known.keeps_order = order_of(ident, announced);
+        if known.keeps_order == Can::Yes {
+            (known.keeps_links, known.reads_staged) = (Can::Yes, Can::Yes);
+        } else if resolves_links(ident) {
+            known.keeps_links = Can::No;
+        }
         Self(Mutex::new(known))
     }
 
@@ -137,6 +153,13 @@ impl Abilities {
 /// versions, inside sshd or not, and by ours; pkg/sftp, which rclone uses, has only `statvfs`.
 fn order_of(ident: &str, announced: &Announced) -> Can {
     if takes_order(ident) && announced.has("fstatvfs@openssh.com") { Can::Yes } else { Can::No }
+}
+
+/// ProFTPD's mod_sftp (1.3.8): READLINK answers with an absolute path whatever the link says, RENAME moves what
+/// it points to, to another disk too. Pushes find that out with links of their own. A pull writes nothing over
+/// there: it goes by the name.
+fn resolves_links(ident: &str) -> bool {
+    ident.starts_with("SSH-2.0-mod_sftp")
 }
 
 /// Whether a server with this identification most likely keeps order.
@@ -177,6 +200,20 @@ mod tests {
         check("SSH-2.0-OpenSSH_9.2p1 Debian-2", &["hardlink", "posix-rename", "statvfs"], Can::No);
         check("SSH-2.0-Highwater_0.1.0", &["fstatvfs"], Can::Yes);
         check("SSH-2.0-rclone/v1.70", &["posix-rename", "statvfs", "fstatvfs"], Can::No);
+    }
+
+    #[test]
+    fn servers_are_known_by_what_they_do_to_links() {
+        let check = |ident: &str, extensions: &[&str], expected| {
+            let extensions = extensions.iter().map(|name| (format!("{name}@openssh.com"), "2".to_owned()));
+            let announced = Announced { extensions: extensions.collect(), ..Announced::default() };
+            let known = Abilities::new(Known::default(), &announced, ident).known();
+            assert_eq!((known.keeps_links, known.carries_links()), expected, "{ident}");
+        };
+        check("SSH-2.0-OpenSSH_9.2p1", &["fstatvfs"], (Can::Yes, true));
+        check("SSH-2.0-mod_sftp", &["fstatvfs"], (Can::No, false));
+        check("SSH-2.0-mod_sftp/0.9.9", &[], (Can::No, false));
+        check("SSH-2.0-Go", &[], (Can::Unknown, true));
     }
 
     #[test]

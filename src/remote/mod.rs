@@ -19,6 +19,7 @@ pub mod known_hosts;
 mod lane;
 mod lanes;
 mod line;
+mod link;
 mod open_file;
 pub mod pin;
 pub mod pool;

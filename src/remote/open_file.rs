@@ -16,8 +16,8 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{join4, try_join_all};
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::FileAttributes;
-use tokio::sync::{Mutex, RwLock};
+use russh_sftp::protocol::{FileAttributes, OpenFlags};
+use tokio::sync::{Mutex, OnceCell, RwLock};
 
 use super::abilities::{Abilities, Can};
 use super::dialect;
@@ -25,9 +25,10 @@ use super::lane::Lane;
 use super::lanes::Permit;
 use super::sftp::{attrs_of, stat_of};
 use super::status::{is_end, kind_of};
+use super::to_the_end::to_the_end;
 use crate::entry::{Kind, Meta, Stat};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::path::escape;
+use crate::path::{escape, to_wire};
 use crate::tree::{SourceFile, StagedFile};
 
 /// An open handle. Closed by [`close`](Self::close), or in the background when dropped.
@@ -44,7 +45,11 @@ pub(super) struct Handle {
 
 impl Handle {
     pub fn new(lane: Arc<Lane>, wire: String, wire_path: Vec<u8>, permit: Permit) -> Self {
-        Self { lane, wire, wire_path, closed: AtomicBool::new(false), permit: StdMutex::new(Some(permit)) }
+        Self::with(lane, wire, wire_path, Some(permit))
+    }
+
+    fn with(lane: Arc<Lane>, wire: String, wire_path: Vec<u8>, permit: Option<Permit>) -> Self {
+        Self { lane, wire, wire_path, closed: AtomicBool::new(false), permit: StdMutex::new(permit) }
     }
 
     pub fn error(&self, operation: &str, error: &SftpError) -> Error {
@@ -54,6 +59,19 @@ impl Handle {
     pub async fn fstat(&self) -> Result<Stat> {
         let reply = self.lane.session.fstat(self.wire.as_str()).await;
         reply.map(|r| stat_of(&r.attrs)).map_err(|e| self.error("look at", &e))
+    }
+
+    /// Another handle to the same file, for reading alone. It is not among those that are counted.
+    async fn open_for_reading(&self) -> Result<Self> {
+        let (lane, wire_path) = (self.lane.clone(), self.wire_path.clone());
+        let opening = async move {
+            let attrs = FileAttributes::default();
+            match lane.session.open(to_wire(&wire_path), OpenFlags::READ, attrs).await {
+                Ok(reply) => Ok(Self::with(lane, reply.handle, wire_path, None)),
+                Err(e) => Err(lane.error("read back", &wire_path, &e)),
+            }
+        };
+        to_the_end(opening).await
     }
 
     /// The handle as the library is given it.
@@ -205,6 +223,8 @@ pub struct FarStaged {
     handle: Handle,
     abilities: Arc<Abilities>,
     sequence: Sequence,
+    /// To read back through, where the handle that writes is not for that.
+    reader: OnceCell<Handle>,
     /// No byte of the file lies at or after this offset; unknown for a file that was there before.
     end: AtomicU64,
 }
@@ -222,7 +242,7 @@ impl FarStaged {
             Sequence::Answered(RwLock::new(()))
         };
         let end = AtomicU64::new(if reopened { u64::MAX } else { 0 });
-        Self { handle, abilities, sequence, end }
+        Self { handle, abilities, sequence, reader: OnceCell::new(), end }
     }
 
     /// Sends a request of its channel after all that was begun on it. `None`: the server keeps no order.
@@ -324,7 +344,8 @@ impl StagedFile for FarStaged {
             Sequence::Sending(gate) => self.read_back(gate, offset, len).await,
             Sequence::Answered(order) => {
                 let _share = order.write().await.downgrade();
-                read_fully(&self.handle, offset, len).await
+                let through = Box::pin(self.to_read_through()).await?;
+                read_fully(through, offset, len).await
             }
         }
     }
@@ -332,6 +353,7 @@ impl StagedFile for FarStaged {
     async fn close(&self) -> Result<()> {
         if let Sequence::Answered(order) = &self.sequence {
             let _alone = order.write().await;
+            self.close_reader().await?;
             return self.handle.close().await;
         }
         self.handle.close().await
@@ -386,8 +408,32 @@ impl FarStaged {
         }
         self.sync(durable).await?;
         let stat = self.handle.fstat().await?;
+        self.close_reader().await?;
         self.handle.close().await?;
         Ok(stat)
+    }
+
+    /// The handle to read back through: not the one that writes, unless the server is known to take that.
+    /// `rclone serve sftp` (1.60, by pkg/sftp's request server) takes a READ on such a handle for a WRITE of as
+    /// many zeros, and answers OK.
+    async fn to_read_through(&self) -> Result<&Handle> {
+        if self.abilities.known().reads_staged == Can::Yes {
+            return Ok(&self.handle);
+        }
+        match self.reader.get_or_try_init(|| self.handle.open_for_reading()).await {
+            Err(error) if !error.kind().loses_connection() => {
+                tracing::debug!("no second handle to read back through: {error}: {}", error.reason());
+                Ok(&self.handle) // nothing else is left; what comes of it is compared
+            }
+            reader => reader,
+        }
+    }
+
+    async fn close_reader(&self) -> Result<()> {
+        match self.reader.get() {
+            Some(reader) => reader.close().await,
+            None => Ok(()),
+        }
     }
 }
 

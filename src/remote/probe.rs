@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join;
 
-use super::abilities::{Can, Known};
-use super::sftp::{SftpTree, link_probes};
+use super::abilities::{Can, Known, LinkOrder};
+use super::link::link_probes;
+use super::sftp::SftpTree;
 use crate::clock::{Clock, Random};
 use crate::entry::{Kind as EntryKind, Meta, Time};
 use crate::error::{Error, Kind, Result};
@@ -178,8 +179,8 @@ impl<'a> Bench<'a> {
 
     async fn clear_once(&self) -> Result<()> {
         if self.made.contains(&self.folder) {
-            let [link_one, link_two] = link_probes(&self.link)?;
-            for file in [&self.one, &self.two, &link_one, &link_two] {
+            let links = link_probes(&self.link)?;
+            for file in [&self.one, &self.two].into_iter().chain(&links) {
                 match self.tree.remove_file(file).await {
                     Err(error) if error.kind() != Kind::NotFound => return Err(error),
                     _ => {}
@@ -204,6 +205,9 @@ impl<'a> Bench<'a> {
         trial.shown.fsync_dir = note(&mut trial.problems, synced)?.map_or(Can::Unknown, can);
         let order = self.tree.link_order(&self.link).await;
         trial.shown.link_order = note(&mut trial.problems, order)?.unwrap_or_default();
+        if trial.shown.link_order != LinkOrder::Unknown {
+            trial.shown.keeps_links = self.tree.known().keeps_links;
+        }
         let second = self.try_two_handles(trial).await;
         if note(&mut trial.problems, second)?.is_some() {
             let renamed = self.try_rename().await;

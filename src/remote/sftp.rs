@@ -12,7 +12,7 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, Semaphore};
 
-use super::abilities::{Abilities, Can, Known, LinkOrder, takes_order};
+use super::abilities::{Abilities, Can, Known, takes_order};
 use super::dialect;
 use super::lane::{Acquaintance, Announced, Lane};
 use super::lanes::{Lanes, Seat};
@@ -160,7 +160,7 @@ impl SftpTree {
     }
 
     /// FAILURE tells nothing: look whether the name is taken or the disk is full.
-    async fn explain(&self, lane: &Lane, wire_path: &[u8], error: Error) -> Error {
+    pub(super) async fn explain(&self, lane: &Lane, wire_path: &[u8], error: Error) -> Error {
         if error.kind() != ErrorKind::Failed {
             return error;
         }
@@ -214,48 +214,6 @@ impl SftpTree {
         let lane = seat.lane.clone();
         let handle = open_folder(seat, wire_path.to_vec()).await?;
         collect_names(&lane, handle.wire(), wire_path, &self.large_listing).await // dropping closes, without making us wait
-    }
-
-    /// Makes a link with the names in this order.
-    async fn symlink(&self, order: LinkOrder, link: &[u8], target: &[u8]) -> Result<()> {
-        let (first, second) = match order {
-            LinkOrder::Draft => (link, target),
-            _ => (target, link),
-        };
-        let lane = self.lane();
-        let reply = lane.session.symlink(to_wire(first), to_wire(second)).await;
-        reply.map(drop).map_err(|e| lane.error("make the link", link, &e))
-    }
-
-    /// Finds out which way round this server takes SYMLINK's names, with both of them in our own
-    /// folder, so that the wrong order does no harm either.
-    pub(super) async fn link_order(&self, link: &RelPath) -> Result<LinkOrder> {
-        let known = self.known().link_order;
-        if known != LinkOrder::Unknown {
-            return Ok(known);
-        }
-        let [one, two] = link_probes(link)?.map(|path| self.at(&path));
-        let order = match self.symlink(LinkOrder::Openssh, &one, &two).await {
-            Ok(()) => self.link_made_at(&one, &two).await?,
-            Err(error) if error.kind() == ErrorKind::Unsupported => LinkOrder::None,
-            Err(error) => return Err(error),
-        };
-        self.abilities.learn(|k| k.link_order = order);
-        Ok(order)
-    }
-
-    async fn link_made_at(&self, one: &[u8], two: &[u8]) -> Result<LinkOrder> {
-        let lane = self.lane();
-        let order = match (self.lstat_at(&lane, one).await?, self.lstat_at(&lane, two).await?) {
-            (Some(_), _) => LinkOrder::Openssh,
-            (None, Some(_)) => LinkOrder::Draft,
-            (None, None) => LinkOrder::None,
-        };
-        let made = if order == LinkOrder::Draft { two } else { one };
-        if order != LinkOrder::None {
-            lane.session.remove(to_wire(made)).await.map_err(|e| lane.error("remove", made, &e))?;
-        }
-        Ok(order)
     }
 
     /// Sets metadata of what was just seen to be no link: by `lsetstat`, which does not follow one that
@@ -354,13 +312,14 @@ impl Tree for SftpTree {
     async fn read_link(&self, path: &RelPath) -> Result<Vec<u8>> {
         let wire_path = self.at(path);
         let lane = self.lane();
-        let fail = |e: SftpError| lane.error("read the link", &wire_path, &e);
-        let reply = lane.session.readlink(to_wire(&wire_path)).await.map_err(fail)?;
-        let first = reply.files.first().map(|f| from_wire(&f.filename));
-        first.ok_or_else(|| {
-            Error::new(ErrorKind::Protocol, "read the link", escape(&wire_path))
-                .detail("the server answered without a name")
-        })
+        let Err(refusal) = self.refuse_links("read the link", &wire_path) else {
+            return self.link_target(&lane, &wire_path).await;
+        };
+        match self.lstat_at(&lane, &wire_path).await? {
+            Some(_) => Err(refusal),
+            None => Err(Error::new(ErrorKind::NotFound, "read the link", escape(&wire_path))
+                .detail("there is nothing of this name")),
+        }
     }
 
     async fn read_whole(&self, path: &RelPath, limit: u64) -> Result<Whole> {
@@ -446,10 +405,7 @@ impl Tree for SftpTree {
     async fn make_link(&self, path: &RelPath, target: &[u8]) -> Result<()> {
         let order = self.link_order(path).await?;
         let wire_path = self.at(path);
-        if order == LinkOrder::None {
-            return Err(Error::new(ErrorKind::Unsupported, "make the link", escape(&wire_path))
-                .detail("the server has no symbolic links"));
-        }
+        self.refuse_links("make the link", &wire_path)?;
         match self.symlink(order, &wire_path, target).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.explain(&self.lane(), &wire_path, error).await),
@@ -497,6 +453,7 @@ impl Tree for SftpTree {
     }
 
     async fn move_aside(&self, from: &RelPath, to: &RelPath) -> Result<()> {
+        self.refuse_to_follow(from, to).await?;
         self.rename_onto_nothing(&self.at(from), &self.at(to)).await
     }
 
@@ -557,7 +514,7 @@ impl Tree for SftpTree {
             mtime_granularity_secs: 1,
             keeps_mtime: known.keeps_mtime != Can::No,
             open_files: lanes.iter().map(|lane| lane.free_handles()).sum(),
-            links: known.link_order != LinkOrder::None,
+            links: known.carries_links(),
             readers: lanes.len(),
             // Handles on several channels are several processes there: the first one that is opened beside
             // another proves whether they see each other's writes.
@@ -587,20 +544,6 @@ async fn open_folder(Seat { lane, permit }: Seat, wire_path: Vec<u8>) -> Result<
 
 fn closed(wire_path: &[u8]) -> Error {
     Error::new(ErrorKind::Disconnected, "use", escape(wire_path)).detail("the channel is closed")
-}
-
-/// The two names by which the order of SYMLINK's names is found out, beside the link that is wanted.
-pub(super) fn link_probes(link: &RelPath) -> Result<[RelPath; 2]> {
-    let folder = link.parent().unwrap_or_default();
-    let probe = |tail: &str| -> Result<RelPath> {
-        let own = link.name().map(|n| n.as_bytes().to_vec()).unwrap_or_default();
-        // A staged link is among ours already; a name of its own kind is what a sweep finds after a crash.
-        let prefix = if link.is_own() { &b""[..] } else { b".highwater-" };
-        let name = crate::path::Name::new([prefix, own.as_slice(), tail.as_bytes()].concat())
-            .map_err(|e| Error::new(ErrorKind::Internal, "name a probe in", &folder).because(e))?;
-        Ok(folder.join(&name))
-    };
-    Ok([probe("-1")?, probe("-2")?])
 }
 
 /// READDIR to the end, two requests under way: most folders have at most 100 names, and the second

@@ -22,7 +22,7 @@ pub(super) fn driven(known: &Known) -> Vec<Driven> {
         row("durability", "durability", durability(known.fsync, known.fsync_dir)),
         row("large_files", "large files", large_files(known.two_handles, known.write_at)),
         row("times", "times", times(known.keeps_mtime)),
-        row("links", "links", links(known.link_order)),
+        row("links", "links", links(known)),
         row("room", "room", room(known.statvfs)),
     ]
 }
@@ -68,8 +68,9 @@ fn times(keeps_mtime: Can) -> &'static str {
     }
 }
 
-fn links(order: LinkOrder) -> &'static str {
-    match order {
+fn links(known: &Known) -> &'static str {
+    match known.link_order {
+        _ if known.keeps_links == Can::No => "not carried: the server follows them",
         LinkOrder::None => "not carried: the server makes none",
         LinkOrder::Unknown => "carried as links, once a trial shows in which order the server takes names",
         LinkOrder::Openssh | LinkOrder::Draft => "carried as links",
@@ -102,6 +103,7 @@ mod tests {
         check(Known { write_at: Can::No, two_handles: Can::Yes, ..known() }, "large_files", "one channel");
         check(Known { keeps_mtime: Can::No, ..known() }, "times", "recorded instead");
         check(Known { link_order: LinkOrder::None, ..known() }, "links", "not carried");
+        check(Known { keeps_links: Can::No, ..known() }, "links", "follows them");
         check(Known { statvfs: Can::Yes, ..known() }, "room", "before much is sent");
     }
 }

@@ -69,6 +69,7 @@ impl Probe {
                 "unknown" => Source::Nothing,
                 _ if get(&shown) == value => Source::Tried,
                 _ if key == "keeps_order" => Source::Ident,
+                _ if key == "keeps_links" && self.trial.is_none() => Source::Ident,
                 "yes" if self.announced.has(extension) => Source::Announced,
                 _ if get(&before) == value => Source::Remembered,
                 _ => Source::Tried, // noticed in passing
@@ -83,6 +84,7 @@ impl Probe {
             row("lsetstat", "times of links", |k| word(k.lsetstat), "lsetstat@openssh.com"),
             row("statvfs", "free space", |k| word(k.statvfs), "statvfs@openssh.com"),
             row("link_order", "symbolic links", |k| order_word(k.link_order), ""),
+            row("keeps_links", "keep links as links", |k| word(k.keeps_links), ""),
             row("write_at", "write in any order", |k| word(k.write_at), ""),
             row("two_handles", "two handles", |k| word(k.two_handles), ""),
             row("keeps_order", "keep requests in order", |k| word(k.keeps_order), ""),
@@ -477,6 +479,7 @@ mod tests {
             "  times of links         unknown  not tried",
             "  free space             unknown  not tried",
             "  symbolic links         draft    known from before",
+            "  keep links as links    unknown  not tried",
             "  write in any order     unknown  not tried",
             "  two handles            unknown  not tried",
             "  keep requests in order yes      by what it calls itself",

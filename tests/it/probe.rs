@@ -327,6 +327,7 @@ async fn what_a_server_only_says_it_did_is_not_believed() {
         fsync_dir: Can::Yes,
         keeps_mtime: Can::Yes,
         link_order: LinkOrder::Openssh,
+        keeps_links: Can::Yes,
         write_at: Can::Yes,
         two_handles: Can::Yes,
         ..Known::default()

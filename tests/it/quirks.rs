@@ -37,8 +37,13 @@ impl Quirky {
     }
 
     async fn tree(&self) -> SftpTree {
+        self.tree_of("SSH-2.0-Highwater_0").await
+    }
+
+    /// The server calls itself so.
+    async fn tree_of(&self, ident: &str) -> SftpTree {
         let root = RemoteRoot::new(b"/").unwrap();
-        SftpTree::open(self.channel(), root, "SSH-2.0-Highwater_0", Known::default()).await.unwrap()
+        SftpTree::open(self.channel(), root, ident, Known::default()).await.unwrap()
     }
 
     fn names(&self, folder: &str) -> Vec<String> {
@@ -193,4 +198,69 @@ async fn a_second_handle_to_a_staged_file_is_proved_before_it_is_believed() {
 
     tree.note_beside(false);
     assert_eq!(tree.traits().writers, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rclone_is_never_asked_to_read_through_a_handle_that_writes() {
+    let check = async |ident: &str, opened: u64| {
+        let server = Quirky::new([]);
+        let tree = server.tree_of(ident).await;
+        let staged = tree.stage(&at(".highwater-1")).await.unwrap();
+        staged.write_at(0, Bytes::from_static(b"content")).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(staged.read_at(0, 100).await.unwrap(), "content");
+        }
+        staged.finish(7, &META, false).await.unwrap();
+        assert_eq!(server.script.requests(Op::Open), opened, "{ident}");
+        assert_eq!(server.script.requests(Op::Close), opened, "{ident}: all is closed before it is placed");
+    };
+    check("SSH-2.0-Highwater_0", 1).await;
+    check("SSH-2.0-rclone/v1.60.1", 2).await;
+    check("SSH-2.0-Go", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_opens_only_once_is_read_through_the_handle_there_is() {
+    let server = Quirky::new([Rule::on(Op::Open, Fault::denied()).from_nth(2)]);
+    let tree = server.tree_of("SSH-2.0-Go").await;
+    let staged = tree.stage(&at(".highwater-1")).await.unwrap();
+    staged.write_at(0, Bytes::from_static(b"content")).await.unwrap();
+    assert_eq!(staged.read_at(0, 100).await.unwrap(), "content");
+}
+
+/// ProFTPD's mod_sftp 1.3.8 moved the file that a link points to, to another disk even.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn links_are_not_renamed_where_a_rename_follows_them() {
+    let server = Quirky::new([]);
+    let tree = server.tree_of("SSH-2.0-mod_sftp").await;
+    std::os::unix::fs::symlink("file", server.folder.path().join("link")).unwrap();
+    std::fs::write(server.folder.path().join("file"), "content").unwrap();
+    assert!(!tree.traits().links);
+    for refused in [
+        tree.make_link(&at("new"), b"file").await,
+        tree.read_link(&at("link")).await.map(drop),
+        tree.move_aside(&at("link"), &at("aside")).await,
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), Kind::Unsupported);
+    }
+    assert_eq!(tree.read_link(&at("missing")).await.unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(server.script.requests(Op::Rename), 0);
+    tree.move_aside(&at("file"), &at("aside")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_strange_server_shows_what_it_does_with_links_before_one_is_moved() {
+    let check = async |rules: Vec<Rule>, expected: Can| {
+        let told = format!("{rules:?}");
+        let server = Quirky::new(rules);
+        let tree = server.tree_of("SSH-2.0-Go").await;
+        std::os::unix::fs::symlink("file", server.folder.path().join("link")).unwrap();
+        let moved = tree.move_aside(&at("link"), &at("aside")).await;
+        assert_eq!((moved.is_ok(), tree.known().keeps_links), (expected == Can::Yes, expected), "{told}");
+        assert_eq!(tree.make_link(&at("new"), b"file").await.is_ok(), expected == Can::Yes, "{told}");
+        assert!(server.names("").iter().all(|name| !name.starts_with(".highwater")), "{told}");
+    };
+    check(vec![], Can::Yes).await;
+    check(vec![Rule::on(Op::Rename, Fault::failure())], Can::No).await;
+    check(vec![Rule::on(Op::ReadLink, Fault::failure())], Can::No).await;
 }
