@@ -16,7 +16,8 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Dial;
 use crate::journal::Journal;
 use crate::journal::place::StateDir;
-use crate::path::{Name, RelPath, RemoteRoot};
+use crate::local::disk::Disk;
+use crate::path::{LocalRoot, Name, RelPath, RemoteRoot};
 use crate::remote::abilities::{Abilities, Known};
 use crate::remote::connect::{Connection, connect_to};
 use crate::remote::far::{Alias, Far};
@@ -169,7 +170,16 @@ impl Reach {
 }
 
 impl Dial for Reach {
+    type Near = Disk;
     type Far = Far;
+
+    fn open_near(&self, root: &LocalRoot) -> Result<Disk> {
+        Disk::open(root)
+    }
+
+    fn make_near(&self, root: &LocalRoot) -> Result<Disk> {
+        Disk::create(root)
+    }
 
     async fn dial(&self) -> Result<Arc<Far>> {
         let Some(share) = &self.0.share else { return self.dial_anew().await };

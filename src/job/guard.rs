@@ -3,11 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Dial, Round};
+use super::{Dial, Near, Round};
 use crate::entry::Time;
 use crate::error::{Error, Kind, Result};
 use crate::journal::RootIdentity;
-use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::guard::{self, RootLook, RootVerdict, Verdict, check_deletes, check_root};
 use crate::tree::Tree;
@@ -90,7 +89,7 @@ impl<D: Dial> Round<D> {
     }
 
     /// Whether the near root's path still leads to the folder that was looked at.
-    pub(super) fn guard_place(&self, near: &Disk) -> Result<()> {
+    pub(super) fn guard_place(&self, near: &D::Near) -> Result<()> {
         if near.is_in_place()? {
             return Ok(());
         }

@@ -7,8 +7,6 @@ use super::{Dial, Round};
 use crate::entry::{Kind, Sameness, Stat, Time, is_racy, same_content};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::hash::{ContentHash, PIECE_BYTES, Piece, PieceTree, piece_count, piece_range};
-use crate::journal::RootIdentity;
-use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::{Action, Facts, Role, Sight, reconsider};
 use crate::transfer::record::Content;
@@ -17,7 +15,7 @@ use crate::tree::{SourceFile, Tree};
 /// Performs an action and what follows from it, as far as that needs no target. Returns what does.
 pub(super) async fn perform<D: Dial>(
     round: &Round<D>,
-    near: &Arc<Disk>,
+    near: &Arc<D::Near>,
     sight: &Sight,
     action: Action,
 ) -> Result<Vec<Action>> {
@@ -27,7 +25,7 @@ pub(super) async fn perform<D: Dial>(
 
 async fn perform_at<D: Dial>(
     round: &Round<D>,
-    near: &Arc<Disk>,
+    near: &Arc<D::Near>,
     sight: &Sight,
     action: Action,
     looked: Time,
@@ -37,7 +35,7 @@ async fn perform_at<D: Dial>(
     }
     let result = match &action {
         Action::Recheck { path, role: Role::Source, stat, hash, link } => {
-            match recheck(near, path, stat, hash.as_ref(), link.as_deref()).await {
+            match recheck(near.as_ref(), path, stat, hash.as_ref(), link.as_deref()).await {
                 Ok(same) => return after_recheck(round, near, sight, same, looked).await,
                 Err(error) => Err(error),
             }
@@ -64,7 +62,7 @@ async fn perform_at<D: Dial>(
 
 async fn after_recheck<D: Dial>(
     round: &Round<D>,
-    near: &Arc<Disk>,
+    near: &Arc<D::Near>,
     sight: &Sight,
     same: bool,
     looked: Time,
@@ -78,8 +76,8 @@ async fn after_recheck<D: Dial>(
 }
 
 /// Whether a near file or link still holds what base says.
-async fn recheck(
-    near: &Disk,
+async fn recheck<N: Tree>(
+    near: &N,
     path: &RelPath,
     stat: &Stat,
     hash: Option<&ContentHash>,
@@ -114,12 +112,6 @@ async fn hash_file<F: SourceFile>(file: &F, size: u64) -> Result<Option<ContentH
         tree.insert(index, Piece::of(index, &data));
     }
     Ok(tree.finish())
-}
-
-/// What tells the near root from another folder in its place.
-pub(super) fn identity(near: &Disk) -> Result<RootIdentity> {
-    let (device, inode) = near.identity()?;
-    Ok(RootIdentity { device, inode })
 }
 
 /// A source that is not there before anything was ever agreed on: as good as a server that is not.

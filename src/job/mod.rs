@@ -10,6 +10,7 @@ mod base;
 mod guard;
 mod local;
 mod naming;
+mod near;
 mod own_files;
 mod pull;
 mod push;
@@ -20,9 +21,10 @@ mod wheel;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::clock::{Clock, Random};
@@ -32,7 +34,7 @@ use crate::id::{JobId, RoundId, Token};
 use crate::journal::{JobState, Journal};
 use crate::monitor::{Event, Monitor};
 use crate::outcome::{Ending, Mode, Outcome};
-use crate::path::RelPath;
+use crate::path::{LocalRoot, RelPath};
 use crate::plan::{Action, Removal, Rules};
 use crate::report::summary::{describe, failed};
 use crate::scan::Skip;
@@ -41,15 +43,24 @@ use crate::transfer::tally::Tally;
 use crate::transfer::verify::Sampling;
 use crate::transfer::{Options, Parts};
 use crate::tree::Tree;
+pub use near::Near;
 pub use spec::Spec;
 
 /// How long an attempt may take to end after it was told to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 
-/// Reaches the far side.
+/// Reaches both sides.
 pub trait Dial: Send + Sync + 'static {
+    /// The near side.
+    type Near: Near;
     /// The far side once it is reached. Dropping the last handle closes the connection.
     type Far: Tree;
+
+    /// Opens the near root. Errors with `NotFound` if it is not there.
+    fn open_near(&self, root: &LocalRoot) -> Result<Self::Near>;
+
+    /// Makes the near root if it is not there, and opens it.
+    fn make_near(&self, root: &LocalRoot) -> Result<Self::Near>;
 
     /// Connects, logs in, starts SFTP.
     fn dial(&self) -> impl Future<Output = Result<Arc<Self::Far>>> + Send;
@@ -225,6 +236,7 @@ impl<D: Dial> Round<D> {
             tokio::time::sleep(STOP_WITHIN).await;
         };
         tokio::select! {
+            biased;
             result = attempt => result,
             () = overdue => Err(crate::transfer::stopped()),
         }
@@ -261,6 +273,7 @@ impl<D: Dial> Round<D> {
         self.tally.tell(Event::Reconnecting { reason, delay_millis });
         let mut stop = self.context.stop.clone();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(delay) => Ok(()),
             _ = stop.wait_for(|stop| *stop) => Err(crate::transfer::stopped()),
         }
@@ -297,6 +310,7 @@ impl<D: Dial> Round<D> {
         self.tally.tell(Event::Connecting { server: self.spec.server.clone() });
         let mut stop = self.context.stop.clone();
         let far = tokio::select! {
+            biased;
             far = self.dial.dial() => far?,
             _ = stop.wait_for(|stop| *stop) => return Err(crate::transfer::stopped()),
         };

@@ -7,10 +7,9 @@ use futures_util::future::join;
 
 use super::own_files::read_generation;
 use super::push::is_in_doubt;
-use super::{Attempt, Dial, Preview, Round, local};
+use super::{Attempt, Dial, Near, Preview, Round, local};
 use crate::entry::Kind as EntryKind;
 use crate::error::{Error, Kind, Result};
-use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::{Ending, Planner};
 use crate::scan::{Join, walk};
@@ -36,8 +35,8 @@ pub(super) async fn attempt<D: Dial>(round: &Round<D>) -> Result<Attempt> {
 async fn run<D: Dial>(
     round: &Round<D>,
     far: &Arc<D::Far>,
-    near: &Arc<Disk>,
-    engine: &mut Engine<D::Far, Disk>,
+    near: &Arc<D::Near>,
+    engine: &mut Engine<D::Far, D::Near>,
     marked: &Marked,
 ) -> Result<Attempt> {
     let (from, to) = (walk(far.clone(), round.skip()), walk(near.clone(), round.skip()));
@@ -60,8 +59,8 @@ async fn run<D: Dial>(
 
 async fn end<D: Dial>(
     round: &Round<D>,
-    near: &Arc<Disk>,
-    engine: &mut Engine<D::Far, Disk>,
+    near: &Arc<D::Near>,
+    engine: &mut Engine<D::Far, D::Near>,
     ending: Ending,
     marked: &Marked,
 ) -> Result<Attempt> {
@@ -106,7 +105,7 @@ struct Marked {
 }
 
 impl<D: Dial> Round<D> {
-    async fn look_at_mark(&self, near: &Disk, make: bool) -> Result<Marked> {
+    async fn look_at_mark(&self, near: &D::Near, make: bool) -> Result<Marked> {
         let generation = read_generation(near, &self.agent).await?.unwrap_or(0);
         let in_doubt = is_in_doubt(&self.state().await?, generation);
         if in_doubt && make && !self.has_base().await? {
@@ -138,16 +137,16 @@ impl<D: Dial> Round<D> {
 
     /// Opens the near root; makes it where it was never there, or where a person said that it is meant to
     /// be new. `None`: it is missing and was not made, because nothing is to be changed or base knows it.
-    async fn open_near_target(&self, make: bool) -> Result<Option<Arc<Disk>>> {
+    async fn open_near_target(&self, make: bool) -> Result<Option<Arc<D::Near>>> {
         let state = self.state().await?;
         let may_make = make && (!self.has_base().await? || self.accepts_roots());
-        let near = match Disk::open(&self.spec.local) {
+        let near = match self.dial.open_near(&self.spec.local) {
             Ok(near) => near,
             Err(error) if error.kind() != Kind::NotFound => return Err(error),
-            Err(_) if may_make => Disk::create(&self.spec.local)?,
+            Err(_) if may_make => self.dial.make_near(&self.spec.local)?,
             Err(_) => return Ok(None),
         };
-        let now = local::identity(&near)?;
+        let now = near.identity()?;
         self.guard_root(&near, &self.spec.local.to_string(), state.near_root, Some(now)).await?;
         if make {
             self.remember_near(&near).await?;

@@ -12,11 +12,10 @@ use futures_util::future::{Either, join, join3, join4, select};
 use super::naming::{Name, Reached};
 use super::own_files::{Writer, read_generation, read_root_id, write_generation};
 use super::scope::PlacePages;
-use super::{Attempt, Dial, Preview, Round, base, local};
+use super::{Attempt, Dial, Near, Preview, Round, base, local};
 use crate::error::{Kind, Result};
 use crate::id::Token;
 use crate::journal::JobState;
-use crate::local::disk::Disk;
 use crate::path::RelPath;
 use crate::plan::guard::{FarRoot, FarVerdict, check_far_root};
 use crate::plan::{Action, Ending, Planner, Sight};
@@ -28,7 +27,7 @@ use crate::tree::{Tree, own};
 /// One attempt: the near side, and the far side from when it is needed.
 struct Push<'a, D: Dial> {
     round: &'a Round<D>,
-    near: Arc<Disk>,
+    near: Arc<D::Near>,
     looks: bool,
     far: Option<Engaged<D>>,
     /// Whether the connection is one on which the last round ended in order.
@@ -38,7 +37,7 @@ struct Push<'a, D: Dial> {
 }
 
 /// A far side that work was begun on.
-type Engaged<D> = (Reached<D>, Engine<Disk, <D as Dial>::Far>);
+type Engaged<D> = (Reached<D>, Engine<<D as Dial>::Near, <D as Dial>::Far>);
 
 pub(super) async fn attempt<D: Dial>(round: &Round<D>, look: bool) -> Result<Attempt> {
     let near = round.open_near_source().await?;
@@ -281,8 +280,8 @@ fn needs_target(ending: &Ending) -> bool {
 
 impl<D: Dial> Round<D> {
     /// Opens the near root and makes sure that it is the one that base was made with.
-    async fn open_near_source(&self) -> Result<Arc<Disk>> {
-        let near = Disk::open(&self.spec.local);
+    async fn open_near_source(&self) -> Result<Arc<D::Near>> {
+        let near = self.dial.open_near(&self.spec.local);
         let near = match near {
             Ok(near) => Arc::new(near),
             Err(error) if error.kind() == Kind::NotFound && self.has_base().await? => {
@@ -291,7 +290,7 @@ impl<D: Dial> Round<D> {
             Err(error) => return Err(local::unreachable(error)),
         };
         let state = self.state().await?;
-        let now = local::identity(&near)?;
+        let now = near.identity()?;
         self.guard_root(near.as_ref(), &self.spec.local.to_string(), state.near_root, Some(now)).await?;
         Ok(near)
     }
@@ -317,8 +316,8 @@ impl<D: Dial> Round<D> {
     }
 
     /// The near root from now on, once anything can be agreed on with it.
-    pub(super) async fn remember_near(&self, near: &Disk) -> Result<()> {
-        let now = local::identity(near)?;
+    pub(super) async fn remember_near(&self, near: &D::Near) -> Result<()> {
+        let now = near.identity()?;
         let (journal, job) = (&self.context.journal, self.context.job);
         journal.update_job_state(job, move |state| state.near_root = Some(now)).await?;
         crate::crash::point("root: near one remembered");

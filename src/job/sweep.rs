@@ -1,8 +1,9 @@
 //! What goes for good after its time: rounds in the trash, and staging folders of agents that are no more.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join;
+use tokio::time::Instant;
 
 use super::{Dial, Round};
 use crate::entry::{Kind, Time};
