@@ -26,6 +26,7 @@ mod columns;
 mod damaged;
 mod deletions;
 mod failure;
+mod inline;
 mod intents;
 mod jobs;
 pub mod lock;
@@ -111,6 +112,16 @@ impl Journal {
         let ready = schema::open(path, clock, random)?;
         let journal = Self::start(path, ready.connection, None)?;
         Ok(Opened { journal, rebuilt: ready.rebuilt })
+    }
+
+    /// [`open_with`](Self::open_with) without threads, for simulations: what is queued is written by the next
+    /// call that somebody waits for, in its transaction, and every call blocks. Dropping the last handle is a
+    /// crash: what is still queued is gone.
+    pub fn open_inline(path: &Path, clock: &dyn Clock, random: &dyn Random) -> Result<Opened> {
+        let ready = schema::open(path, clock, random)?;
+        let failure: Arc<OnceLock<Failure>> = Arc::default();
+        let writer = Mailbox::inline(ready.connection, Arc::clone(&failure));
+        Ok(Opened { journal: Self::new(path, Some(writer), failure), rebuilt: ready.rebuilt })
     }
 
     /// Opens the journal at `path` beside a process that owns it, to write a word into it: a pin, say.
@@ -219,9 +230,12 @@ impl Journal {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         self.not_failed()?;
+        if matches!(self.0.writer, Some(Mailbox::Inline(_))) {
+            return self.0.readers.read(work).map_err(|e| self.cannot_read(&e));
+        }
         let journal = self.clone();
         match tokio::task::spawn_blocking(move || journal.0.readers.read(work)).await {
-            Ok(result) => result.map_err(|e| Failure::of(&e).error("read the journal", self.path())),
+            Ok(result) => result.map_err(|e| self.cannot_read(&e)),
             Err(e) if e.is_cancelled() => Err(Error::new(Kind::Interrupted, "read the journal", "")),
             Err(e) => Err(Error::new(Kind::Internal, "read the journal", "").because(e)),
         }
@@ -229,6 +243,10 @@ impl Journal {
 
     fn not_failed(&self) -> Result<()> {
         self.0.failure.get().map_or(Ok(()), |failure| Err(self.cannot_write(failure)))
+    }
+
+    fn cannot_read(&self, error: &rusqlite::Error) -> Error {
+        Failure::of(error).error("read the journal", self.path())
     }
 
     fn cannot_write(&self, failure: &Failure) -> Error {

@@ -9,12 +9,13 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
+use super::inline::Desk;
 
 /// Calls that may wait in the queue. Whoever finds it full waits for room.
 const QUEUE_CALLS: usize = 2_048;
 
 /// Most calls of one transaction.
-const BATCH_CALLS: usize = 1_000;
+pub(super) const BATCH_CALLS: usize = 1_000;
 
 /// How long calls that nobody waits for may wait for company. A transaction writes each page it touches
 /// once, however many calls touch it.
@@ -96,28 +97,45 @@ pub(super) fn start(
             let _ = reply.send(()); // whoever asked may have stopped waiting
         }
     })?;
-    Ok(Mailbox { sender, thread: thread.thread().clone() })
+    Ok(Mailbox::Thread { sender, thread: thread.thread().clone() })
 }
 
-/// The other end of the thread's queue.
-pub(super) struct Mailbox {
-    sender: mpsc::Sender<Message>,
-    thread: Thread,
+/// Who writes.
+pub(super) enum Mailbox {
+    /// The thread, at the other end of a queue.
+    Thread {
+        /// Its queue.
+        sender: mpsc::Sender<Message>,
+        /// To wake it.
+        thread: Thread,
+    },
+    /// Whoever calls.
+    Inline(Desk),
 }
 
 impl Mailbox {
+    /// Without a thread.
+    pub fn inline(connection: Connection, failure: Arc<OnceLock<Failure>>) -> Self {
+        Self::Inline(Desk::new(Writer { connection, failure }))
+    }
+
     /// Queues a message, once there is room. `false`: the thread has ended.
     pub async fn send(&self, message: Message) -> bool {
+        let (sender, thread) = match self {
+            Self::Thread { sender, thread } => (sender, thread),
+            Self::Inline(desk) => return desk.take(message),
+        };
         let waits_for_company = matches!(&message, Message::Write(write) if !write.is_waited_for());
-        let sent = self.sender.send(message).await.is_ok();
+        let sent = sender.send(message).await.is_ok();
         if !waits_for_company {
-            self.thread.unpark();
+            thread.unpark();
         }
         sent
     }
 }
 
-struct Writer {
+/// The connection that writes.
+pub(super) struct Writer {
     connection: Connection,
     /// Set once by us, read by every handle.
     failure: Arc<OnceLock<Failure>>,
@@ -145,7 +163,8 @@ impl Writer {
         None
     }
 
-    fn run(&mut self, mut batch: Vec<Box<dyn Write>>) {
+    /// Runs calls in one transaction, and answers them.
+    pub fn run(&mut self, mut batch: Vec<Box<dyn Write>>) {
         let outcome = match self.failure.get() {
             Some(failure) => Err(failure.clone()),
             None => commit(&mut self.connection, &mut batch).map_err(|e| self.fail(&e)),
