@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod likeness;
+mod power;
 mod rows;
 mod store;
 
@@ -18,6 +19,7 @@ use bytes::Bytes;
 pub use self::rows::{OwnedRow, Row};
 use self::store::{Content, Outcome, Store};
 use super::{SourceFile, StagedFile, Traits, Tree, Whole};
+use crate::clock::Random;
 use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{self, Error, Result};
 use crate::path::RelPath;
@@ -73,6 +75,31 @@ impl Memory {
     /// Moves the side's clock, forward or back.
     pub fn set_now(&self, now: Time) {
         self.lock().set_now(now);
+    }
+
+    /// Moves the side's clock on, never back.
+    pub fn advance_to(&self, now: Time) {
+        self.lock().advance_to(now);
+    }
+
+    /// From now on a [power cut](Self::cut_power) takes back what was not made durable. What tests and
+    /// simulated users put there is durable at once.
+    pub fn lose_unsynced(&self) {
+        self.lock().begin_losing();
+    }
+
+    /// Does something as its users do: durable at once.
+    pub fn durably<R>(&self, work: impl FnOnce(&Self) -> R) -> R {
+        let before = std::mem::replace(&mut self.lock().is_durable, true);
+        let result = work(self);
+        self.lock().is_durable = before;
+        result
+    }
+
+    /// Cuts the power: of what was not made durable, `random` chooses what is lost. Handles that were open are
+    /// of no more use.
+    pub fn cut_power(&self, random: &dyn Random) {
+        self.lock().cut_power(random);
     }
 
     /// Bytes of content that fit in; `None` for any number.
@@ -204,7 +231,12 @@ impl Tree for Memory {
     }
 
     async fn sync_dir(&self, path: &RelPath) -> Result<bool> {
-        self.call("make durable", path, |store| store.children(store.find(path)?).map(|_| true))
+        self.call("make durable", path, |store| {
+            let folder = store.find(path)?;
+            store.children(folder)?;
+            store.sync_names(folder);
+            Ok(true)
+        })
     }
 
     async fn free_bytes(&self) -> Result<Option<u64>> {
@@ -303,11 +335,14 @@ impl StagedFile for MemoryStaged {
         self.with("read back", |handle| Ok(handle.read(offset, len)))
     }
 
-    async fn finish(&self, size: u64, meta: &Meta, _durable: bool) -> Result<Stat> {
+    async fn finish(&self, size: u64, meta: &Meta, durable: bool) -> Result<Stat> {
         let stat = self.with("finish", |handle| {
             handle.tree.call("finish", &self.path, |store| {
                 store.resize(handle.inode, size)?;
                 store.set_meta(handle.inode, meta);
+                if durable {
+                    store.sync_content(handle.inode);
+                }
                 Ok(store.stat(handle.inode))
             })
         })?;

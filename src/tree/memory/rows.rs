@@ -41,29 +41,30 @@ impl Memory {
 
     /// Writes a file, over whatever stands there and as a new inode, as an editor does.
     pub fn put_file(&self, path: &str, content: &[u8], mtime_secs: i64) {
-        let mut store = self.lock();
-        let inode = put(&mut store, &parse(path), Content::File(content.to_vec()));
-        store.set_mtime(inode, Time::from_secs(mtime_secs));
+        self.as_user(|store| {
+            let inode = put(store, &parse(path), Content::File(content.to_vec()));
+            store.set_mtime(inode, Time::from_secs(mtime_secs));
+        });
     }
 
     /// Makes a folder, unless there is one, in the place of whatever else stands there.
     pub fn put_dir(&self, path: &str) {
-        put_dir(&mut self.lock(), &parse(path));
+        self.as_user(|store| put_dir(store, &parse(path)));
     }
 
     /// Makes a link in the place of whatever stands there.
     pub fn put_link(&self, path: &str, target: &[u8]) {
-        put(&mut self.lock(), &parse(path), Content::Link(target.to_vec()));
+        self.as_user(|store| put(store, &parse(path), Content::Link(target.to_vec())));
     }
 
     /// Makes something that is neither file, folder nor link in the place of whatever stands there.
     pub fn put_special(&self, path: &str) {
-        put(&mut self.lock(), &parse(path), Content::Other);
+        self.as_user(|store| put(store, &parse(path), Content::Other));
     }
 
     /// Takes away whatever stands there, and all below it. Nothing there is fine.
     pub fn take_away(&self, path: &str) {
-        let _ = self.lock().remove(&parse(path)); // a miss is the only way to fail
+        let _ = self.as_user(|store| store.remove(&parse(path))); // a miss is the only way to fail
     }
 
     /// The content of a file; `None` if there is no file.
@@ -71,6 +72,15 @@ impl Memory {
         let store = self.lock();
         let inode = store.find_file(&parse(path)).ok()?;
         Some(store.data(inode).to_vec())
+    }
+
+    /// What users do is durable at once.
+    fn as_user<R>(&self, work: impl FnOnce(&mut Store) -> R) -> R {
+        let mut store = self.lock();
+        let before = std::mem::replace(&mut store.is_durable, true);
+        let result = work(&mut store);
+        store.is_durable = before;
+        result
     }
 
     fn rows_where(&self, wanted: impl Fn(&RelPath) -> bool) -> Vec<OwnedRow> {

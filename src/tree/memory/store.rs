@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::power::{Change, Unsynced};
 use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error;
-use crate::path::RelPath;
+use crate::path::{Name, RelPath};
 use crate::tree::Traits;
 
 /// Why something cannot be done.
@@ -46,6 +47,10 @@ pub(super) struct Store {
     pub(super) traits: Traits,
     /// Bytes of content that fit in.
     pub(super) capacity: Option<u64>,
+    /// What a power cut may take back; `None`: nothing.
+    pub(super) unsynced: Option<Unsynced>,
+    /// What is done now is durable at once.
+    pub(super) is_durable: bool,
     /// `None` while there is no root folder.
     root: Option<u64>,
     nodes: BTreeMap<u64, Node>,
@@ -57,11 +62,25 @@ impl Store {
     /// A tree without even a root.
     pub(super) fn new(traits: Traits) -> Self {
         let now = Time::from_secs(1_000_000_000);
-        Self { traits, capacity: None, root: None, nodes: BTreeMap::new(), next_inode: 1, now }
+        Self {
+            traits,
+            capacity: None,
+            unsynced: None,
+            is_durable: false,
+            root: None,
+            nodes: BTreeMap::new(),
+            next_inode: 1,
+            now,
+        }
     }
 
     pub(super) fn set_now(&mut self, now: Time) {
         self.now = now;
+    }
+
+    /// Moves the clock on, never back.
+    pub(super) fn advance_to(&mut self, now: Time) {
+        self.now = self.now.max(now);
     }
 
     /// Moves the clock by a millisecond: changes follow one another.
@@ -157,6 +176,7 @@ impl Store {
             return Err(TAKEN);
         }
         let inode = self.new_node(content, mode);
+        self.note_names(vec![change(folder, &name, None, Some(inode))]);
         self.enter(folder, name.as_bytes(), inode);
         Ok(inode)
     }
@@ -180,6 +200,10 @@ impl Store {
         if new.as_bytes().len() > NAME_BYTES {
             return Err((error::Kind::Name, "the name is too long"));
         }
+        self.note_names(vec![
+            change(left, &old, Some(inode), None),
+            change(folder, &new, target, Some(inode)),
+        ]);
         self.detach(left, old.as_bytes());
         if let Some(replaced) = target {
             self.discard(replaced);
@@ -214,6 +238,7 @@ impl Store {
         let inode = self.find(path)?;
         let Some(name) = path.name() else { return Err(ROOT) };
         let folder = self.folder_of(path)?;
+        self.note_names(vec![change(folder, &name, Some(inode), None)]);
         self.detach(folder, name.as_bytes());
         self.discard(inode);
         Ok(())
@@ -241,6 +266,7 @@ impl Store {
         if growth > 0 && self.free().is_some_and(|free| growth > free) {
             return Err(NO_ROOM);
         }
+        self.note_content(inode);
         if let Some(node) = self.nodes.get_mut(&inode)
             && let Content::File(data) = &mut node.content
         {
@@ -360,9 +386,47 @@ impl Store {
         }
     }
 
+    /// The names in a folder; `None` if it is none.
+    pub(super) fn children_of(&self, folder: u64) -> Option<&BTreeMap<Vec<u8>, u64>> {
+        match &self.nodes.get(&folder)?.content {
+            Content::Dir(children) => Some(children),
+            _ => None,
+        }
+    }
+
+    /// What an inode is, to be changed behind everybody's back.
+    pub(super) fn content_of(&mut self, inode: u64) -> Option<&mut Content> {
+        self.nodes.get_mut(&inode).map(|node| &mut node.content)
+    }
+
+    /// Makes a name stand for an inode or for nothing, whatever it stood for.
+    pub(super) fn set_name(&mut self, folder: u64, name: &[u8], inode: Option<u64>) {
+        let old = self
+            .with_children(folder, |children| match inode {
+                Some(inode) => children.insert(name.to_vec(), inode),
+                None => children.remove(name),
+            })
+            .flatten();
+        if let Some(old) = old.filter(|old| !self.is_named(*old)) {
+            self.discard(old);
+        }
+        if let Some(node) = inode.and_then(|inode| self.nodes.get_mut(&inode)) {
+            node.has_name = true;
+        }
+    }
+
+    fn is_named(&self, inode: u64) -> bool {
+        let holds = |node: &Node| matches!(&node.content, Content::Dir(c) if c.values().any(|&i| i == inode));
+        self.nodes.values().any(holds)
+    }
+
     fn forget_unused(&mut self, inode: u64) {
         if self.nodes.get(&inode).is_some_and(|node| !node.has_name && node.handles == 0) {
             self.nodes.remove(&inode);
         }
     }
+}
+
+fn change(folder: u64, name: &Name, before: Option<u64>, after: Option<u64>) -> Change {
+    Change { folder, name: name.as_bytes().to_vec(), before, after }
 }
