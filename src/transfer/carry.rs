@@ -81,6 +81,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         let mut stop = self.options.stop.clone();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(settle) => {}
             Ok(_) = stop.wait_for(|stop| *stop) => return Err(super::stopped()),
         }

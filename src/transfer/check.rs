@@ -1,9 +1,9 @@
 //! Whether the target is the one that is meant, found out while work has begun: what cannot be undone waits
 //! for the answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// What may be done while there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,83 +22,93 @@ enum State {
     Void,
 }
 
+/// The answer so far. Those who wait for it go on in the order in which they came.
+#[derive(Debug)]
+struct Word {
+    state: Mutex<State>,
+    answered: Notify,
+}
+
 /// Waits for the answer.
 #[derive(Debug, Clone)]
-pub(super) struct Check(Arc<watch::Sender<State>>);
+pub(super) struct Check(Arc<Word>);
 
 /// Gives the answer. Dropping it unused is a no.
-pub(super) struct Answer(Arc<watch::Sender<State>>);
+pub(super) struct Answer(Arc<Word>);
+
+impl Word {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Answers, if it is still asked in one of these ways.
+    fn decide(&self, asked: &[Folders], answer: State) {
+        let mut state = self.state();
+        if matches!(*state, State::Asked(folders) if asked.contains(&folders)) {
+            *state = answer;
+            self.answered.notify_waiters();
+        }
+    }
+}
 
 impl Check {
     /// The answer is yes.
     pub fn passed() -> Self {
-        Self(Arc::new(watch::Sender::new(State::Passed)))
+        Self(Arc::new(Word { state: Mutex::new(State::Passed), answered: Notify::new() }))
     }
 
     /// From now on there is no answer.
     pub fn ask(&self, folders: Folders) -> Answer {
-        self.0.send_replace(State::Asked(folders));
+        *self.0.state() = State::Asked(folders);
         Answer(self.0.clone())
     }
 
     /// Waits for the answer.
     pub async fn pass(&self) -> bool {
-        let mut state = self.0.subscribe();
-        state
-            .wait_for(|state| !matches!(state, State::Asked(_)))
-            .await
-            .is_ok_and(|state| *state == State::Passed)
+        loop {
+            let answered = self.0.answered.notified(); // from now on nothing is missed
+            let state = *self.0.state();
+            match state {
+                State::Passed => return true,
+                State::Void => return false,
+                State::Asked(_) => answered.await,
+            }
+        }
     }
 
     /// Whether the answer was yes.
     pub fn has_passed(&self) -> bool {
-        *self.0.borrow() == State::Passed
+        *self.0.state() == State::Passed
     }
 
     /// Whether folders may be made before there is an answer.
     pub fn lets_folders(&self) -> bool {
-        *self.0.borrow() == State::Asked(Folders::May)
+        *self.0.state() == State::Asked(Folders::May)
     }
 
     /// Whether the answer was no.
     pub fn is_void(&self) -> bool {
-        *self.0.borrow() == State::Void
+        *self.0.state() == State::Void
     }
 
     /// Something else tells that the target is another one; too late when the answer was yes, and no matter where
     /// the target only lacks something.
     pub fn give_up(&self) {
-        self.0.send_if_modified(|state| {
-            let is_open = *state == State::Asked(Folders::Wait);
-            if is_open {
-                *state = State::Void;
-            }
-            is_open
-        });
+        self.0.decide(&[Folders::Wait], State::Void);
     }
 }
 
 impl Answer {
     /// The answer.
     pub fn say(self, yes: bool) {
-        decide(&self.0, if yes { State::Passed } else { State::Void });
+        self.0.decide(&[Folders::May, Folders::Wait], if yes { State::Passed } else { State::Void });
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        decide(&self.0, State::Void);
+        self.0.decide(&[Folders::May, Folders::Wait], State::Void);
     }
-}
-
-fn decide(state: &watch::Sender<State>, answer: State) {
-    state.send_if_modified(|state| {
-        let is_open = matches!(state, State::Asked(_));
-        if is_open {
-            *state = answer;
-        }
-        is_open
-    });
 }
 
 #[cfg(test)]

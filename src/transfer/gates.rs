@@ -1,69 +1,54 @@
 //! Folders that are being made: what goes into one waits for it, everything else does not.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
-
+use super::verdict::Verdict;
 use crate::path::RelPath;
-
-/// How far a folder is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Making,
-    Made,
-    Failed,
-}
 
 /// The folders of one round that are not there yet, or could not be made.
 #[derive(Debug, Default)]
-pub(super) struct Gates(Mutex<HashMap<RelPath, watch::Receiver<State>>>);
+pub(super) struct Gates(Mutex<HashMap<RelPath, Gate>>);
+
+/// Whether the folder was made, once that is known.
+type Gate = Arc<Verdict<bool>>;
 
 /// Opens one gate. Dropping it unused means that the folder could not be made.
 pub(super) struct Opener {
     path: RelPath,
-    state: watch::Sender<State>,
+    gate: Gate,
 }
 
 impl Gates {
     /// Announces a folder before anything that goes into it is begun.
     pub fn announce(&self, path: &RelPath) -> Opener {
-        let (state, receiver) = watch::channel(State::Making);
-        self.lock().insert(path.clone(), receiver);
-        Opener { path: path.clone(), state }
+        let gate = Arc::new(Verdict::new());
+        self.lock().insert(path.clone(), gate.clone());
+        Opener { path: path.clone(), gate }
     }
 
     /// Notes that a folder is there.
     pub fn open(&self, opener: Opener) {
-        opener.state.send_replace(State::Made);
+        opener.gate.decide(true);
         self.lock().remove(&opener.path);
     }
 
     /// Waits for the folder that `path` goes into. `false`: it could not be made.
     pub async fn pass(&self, path: &RelPath) -> bool {
         let Some(folder) = path.parent() else { return true };
-        let receiver = self.lock().get(&folder).cloned();
-        let Some(mut receiver) = receiver else { return true };
-        match receiver.wait_for(|state| *state != State::Making).await {
-            Ok(state) => *state == State::Made,
-            Err(_) => false,
-        }
+        let gate = self.lock().get(&folder).cloned();
+        let Some(gate) = gate else { return true };
+        gate.wait().await
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RelPath, watch::Receiver<State>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RelPath, Gate>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 impl Drop for Opener {
     fn drop(&mut self) {
-        self.state.send_if_modified(|state| {
-            let undecided = *state == State::Making;
-            if undecided {
-                *state = State::Failed;
-            }
-            undecided
-        });
+        self.gate.decide(false);
     }
 }
 

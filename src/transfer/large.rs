@@ -367,8 +367,9 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
                 widening.set(self.widen().fuse());
             }
             let flown = tokio::select! {
-                flown = flying.next() => flown,
+                biased;
                 () = &mut widening, if !widening.is_terminated() => continue,
+                flown = flying.next() => flown,
             };
             let Some(flown) = flown else { break };
             let Some((index, piece)) = flown? else { continue };

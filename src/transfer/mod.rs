@@ -24,9 +24,10 @@ pub mod staging;
 pub mod tally;
 pub mod throttle;
 mod trash;
+mod verdict;
 pub mod verify;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -119,7 +120,7 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
     content: Semaphore,
     pieces: Semaphore,
     /// Transfers that an earlier attempt left and that may be gone on with, by target path.
-    unfinished: Mutex<HashMap<RelPath, TransferRow>>,
+    unfinished: Mutex<BTreeMap<RelPath, TransferRow>>,
     /// Folders of the target in which names changed.
     touched: Mutex<BTreeSet<RelPath>>,
     /// Folders of the target that were opened for a change, with what they get back.
@@ -271,6 +272,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let mut ended: Option<Instant> = None;
         loop {
             let joined = tokio::select! {
+                biased;
                 joined = self.tasks.join_next() => joined,
                 () = sleep(GLANCE) => {
                     if self.shared.must_stop() && ended.get_or_insert_with(Instant::now).elapsed() > LAST_WORK {
@@ -293,7 +295,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         let shared = &self.shared;
         let rows: Vec<TransferRow> = {
             let mut unfinished = shared.unfinished.lock().unwrap_or_else(|e| e.into_inner());
-            unfinished.drain().map(|(_, row)| row).collect()
+            std::mem::take(&mut *unfinished).into_values().collect()
         };
         for row in rows {
             shared.discard(&row.staged).await;
@@ -406,6 +408,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let mut paid = std::pin::pin!(paid);
         loop {
             tokio::select! {
+                biased;
                 () = &mut paid => return Ok(()),
                 () = sleep(GLANCE) => {
                     if self.must_stop() {

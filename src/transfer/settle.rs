@@ -1,7 +1,7 @@
 //! What an earlier attempt left behind, before anything new is begun: staged files are fenced or swept,
 //! and for each rename that was sent without an answer it is found out whether it happened.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::in_batches;
 use super::record::Record;
@@ -21,7 +21,7 @@ pub(super) async fn settle<T: Tree>(
     target: &T,
     staging: &Staging,
     record: &Record,
-) -> Result<HashMap<RelPath, TransferRow>> {
+) -> Result<BTreeMap<RelPath, TransferRow>> {
     fence_trash(target, record).await?;
     crate::crash::point("trash: fenced");
     let rows = record.transfers().await?;
@@ -31,7 +31,7 @@ pub(super) async fn settle<T: Tree>(
     in_batches(settled, WIDTH).await.into_iter().collect::<Result<()>>()?;
     let mut kept: Vec<TransferRow> = fenced.kept.into_values().collect();
     kept.sort_by_key(|row| row.id.0);
-    let mut unfinished = HashMap::new();
+    let mut unfinished = BTreeMap::new();
     for row in kept {
         if let Some(twin) = unfinished.insert(row.path.clone(), row) {
             drop_staged(target, &twin, record).await?;
@@ -119,7 +119,7 @@ mod tests {
         scene.record.transfers().await.unwrap().into_iter().find(|row| row.id == id).unwrap()
     }
 
-    async fn settled(scene: &Scene) -> HashMap<RelPath, TransferRow> {
+    async fn settled(scene: &Scene) -> BTreeMap<RelPath, TransferRow> {
         let (agent, random) = (Token::parse(&"a".repeat(32)).unwrap(), Arc::new(SeededRandom::new(2)));
         let looked = look(&scene.target, &agent).await;
         let staging = Staging::prepare(&scene.target, agent, random, looked).await.unwrap();
