@@ -212,6 +212,10 @@ impl<D: Dial> Push<'_, D> {
             (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
         let looked = std::mem::replace(&mut reached.staged, Ok(None));
         let mut engine = Engine::prepare(parts, round.options(rules), looked).await?;
+        if reached.is_new {
+            // Without it, what a power cut leaves would be taken for another root.
+            [own::folder(), own::root_file()].iter().for_each(|path| engine.note_placed(path));
+        }
         if let Some(naming) = naming {
             engine.check_beside(Folders::May, naming);
         }

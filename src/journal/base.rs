@@ -29,8 +29,8 @@ pub struct BaseRow {
     pub link: Option<Vec<u8>>,
     /// How well the content was proved on both sides; `None` where there is nothing to prove.
     pub level: Option<Level>,
-    /// The round that placed it at the target; `None` if it was found there. Durable once
-    /// [`synced`](Journal::synced) says so for that round.
+    /// The round that placed it at the target, or found it there. Durable once [`synced`](Journal::synced) says
+    /// so for that round; `None`: it is.
     pub round: Option<RoundId>,
     /// Not to be believed even where nothing seems to have changed: see
     /// [`BaseView`](crate::plan::BaseView).

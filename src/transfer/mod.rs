@@ -123,6 +123,9 @@ pub(crate) struct Shared<S: Tree, T: Tree> {
     unfinished: Mutex<BTreeMap<RelPath, TransferRow>>,
     /// Folders of the target in which names changed.
     touched: Mutex<BTreeSet<RelPath>>,
+    /// Folders of the target in which something was found that base did not know. An attempt of ours may have
+    /// put it there that was cut off before it could make it durable.
+    adopted: Mutex<BTreeSet<RelPath>>,
     /// Folders of the target that were opened for a change, with what they get back.
     opened: Mutex<BTreeMap<RelPath, Meta>>,
     /// Set once something is about to be placed.
@@ -216,6 +219,7 @@ impl<S: Tree, T: Tree> Engine<S, T> {
             places: Arc::default(),
             winds_up: AtomicBool::new(false),
             touched: Mutex::new(unsynced.into_iter().collect()),
+            adopted: Mutex::default(),
             opened: Mutex::default(),
             source,
             target,
@@ -330,6 +334,11 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         !self.shared.lock_touched().is_empty()
     }
 
+    /// Something of ours was put there beside the actions, which is to be durable as well.
+    pub fn note_placed(&self, path: &RelPath) {
+        self.shared.touch(path);
+    }
+
     /// Folders of the target in which something was placed or from which something was taken.
     pub fn touched(&self, folder: &RelPath) -> bool {
         self.shared.lock_touched().contains(folder)
@@ -390,6 +399,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.touched.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    fn lock_adopted(&self) -> std::sync::MutexGuard<'_, BTreeSet<RelPath>> {
+        self.adopted.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     fn lock_opened(&self) -> std::sync::MutexGuard<'_, BTreeMap<RelPath, Meta>> {
         self.opened.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -431,11 +444,16 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
+    /// Notes that something stands at the target that base is about to learn of.
+    fn adopt(&self, path: &RelPath) {
+        self.lock_adopted().extend(path.parent());
+    }
+
     async fn sync_folders(&self) -> Result<()> {
         if !self.options.durable {
             return Ok(());
         }
-        let folders: Vec<RelPath> = self.lock_touched().iter().cloned().collect();
+        let folders = self.lock_touched().union(&self.lock_adopted()).cloned().collect::<Vec<RelPath>>();
         for synced in in_batches(folders.iter().map(|folder| self.sync_folder(folder)), 64).await {
             synced?;
         }

@@ -102,6 +102,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
                 Box::pin(self.make_dir(path, source, expect, opener)).await
             }
             Action::AdoptDir { path, source, target, settled } => {
+                self.adopt(path);
                 self.record.folder(path, *source, *target, !settled).await?;
                 Ok(Fate::Done)
             }
@@ -313,6 +314,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
         let target = self.target.set_meta(path, source.kind, &Meta::from(source)).await?;
         crate::crash::point("metadata: set");
+        self.adopt(path);
         let racy = self.is_racy_source(source, turn.looked);
         self.record.content(path, *source, target, turn.content(), racy).await?;
         Ok(Fate::Done)
@@ -320,6 +322,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     /// Both sides are alike: base learns it.
     async fn write_base(&self, path: &RelPath, source: &Stat, target: &Stat, turn: &Turn) -> Result<Fate> {
+        self.adopt(path);
         match source.kind {
             Kind::Dir => self.record.folder(path, *source, *target, false).await?,
             Kind::Link => {

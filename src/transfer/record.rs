@@ -136,7 +136,10 @@ impl Record {
             Content::Assumed => (None, Some(Level::Ack)),
             Content::AsInBase => (old.as_ref().and_then(|o| o.hash), old.as_ref().and_then(|o| o.level)),
         };
-        let round = old.as_ref().and_then(|o| o.round);
+        let round = match content {
+            Content::AsInBase => old.as_ref().and_then(|o| o.round),
+            Content::Proved(..) | Content::Assumed => Some(self.round),
+        };
         let row = BaseRow { hash, link: old.and_then(|o| o.link), level, round, unsettled, ..row };
         self.journal.put_base(self.job, row).await
     }
@@ -150,7 +153,8 @@ impl Record {
         link: Vec<u8>,
         unsettled: bool,
     ) -> Result<()> {
-        let row = BaseRow { link: Some(link), unsettled, ..self.row(path.clone(), source, target) };
+        let row = self.row(path.clone(), source, target);
+        let row = BaseRow { link: Some(link), unsettled, round: Some(self.round), ..row };
         self.journal.put_base(self.job, row).await
     }
 
@@ -169,7 +173,7 @@ impl Record {
         target: Stat,
         unsettled: bool,
     ) -> Result<()> {
-        let row = BaseRow { unsettled, ..self.row(path.clone(), source, target) };
+        let row = BaseRow { unsettled, round: Some(self.round), ..self.row(path.clone(), source, target) };
         self.journal.put_base(self.job, row).await
     }
 
@@ -292,5 +296,41 @@ impl Record {
             round: None,
             unsettled: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Time;
+
+    fn rel(path: &str) -> RelPath {
+        RelPath::parse(path.as_bytes()).unwrap()
+    }
+
+    fn stat(kind: Kind) -> Stat {
+        Stat { kind, size: 1, mtime: Time::from_secs(1), mode: 0o700, ctime: None, inode: None }
+    }
+
+    #[tokio::test]
+    async fn what_was_found_at_the_target_is_not_durable_before_the_round_has_synced_it() {
+        let journal = Journal::in_memory().unwrap();
+        let job = journal.job("j").await.unwrap();
+        let round = journal.begin_round(job, Time::from_secs(100)).await.unwrap();
+        let record = Record::new(journal.clone(), job, round, Mode::Push);
+        record.begin_changes().await.unwrap();
+        let (file, dir, link) = (stat(Kind::File), stat(Kind::Dir), stat(Kind::Link));
+        let proved = Content::Proved(ContentHash::of(b"x"), Level::Full);
+        record.content(&rel("found/f"), file, file, proved, false).await.unwrap();
+        record.content(&rel("assumed/f"), file, file, Content::Assumed, false).await.unwrap();
+        record.content(&rel("long/known"), file, file, Content::AsInBase, false).await.unwrap();
+        record.link(&rel("links/l"), link, link, b"to".to_vec(), false).await.unwrap();
+        record.made(&rel("made/d"), dir, dir).await.unwrap();
+        record.folder(&rel("made/d"), dir, dir, false).await.unwrap(); // it has its times now
+        journal.flush().await.unwrap();
+        let unsynced = ["", "assumed", "found", "links", "made", "made/d"].map(rel);
+        assert_eq!(record.unsynced_folders().await.unwrap(), unsynced);
+        record.synced().await.unwrap();
+        assert_eq!(record.unsynced_folders().await.unwrap(), []);
     }
 }
