@@ -2,7 +2,7 @@
 //! is left after everything that can happen to it.
 //!
 //! ```text
-//! contrib/trials                          all of them, one after the other: some half an hour
+//! contrib/trials                          all of them, one after the other: some fifty minutes
 //! contrib/trials latency latency-50ms
 //! contrib/trials --list
 //! ```
@@ -36,6 +36,7 @@ mod random;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod relay;
 mod rig;
+mod soak;
 #[path = "../../tests/it/support/sshd.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod sshd;
@@ -78,6 +79,9 @@ pub struct Args {
     /// The program to try [default: highwater beside the folder of this program]
     #[arg(long, value_name = "FILE")]
     pub highwater: Option<PathBuf>,
+    /// How long the soak lasts [default: 20, scaled]
+    #[arg(long)]
+    pub minutes: Option<f64>,
     /// Multiply numbers of files, kills and minutes by this: for trials of trials, not for figures
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub scale: f64,
@@ -108,7 +112,7 @@ pub struct Given {
 /// A trial: its name, what it is about, and what gives its figures, a line each.
 type Trial = (&'static str, &'static str, fn(&Given) -> Result<Vec<String>>);
 
-const TRIALS: [Trial; 11] = [
+const TRIALS: [Trial; 12] = [
     ("latency", "from close() to complete at the far side, no delay", |given| {
         latency::run(given, Duration::ZERO)
     }),
@@ -122,6 +126,7 @@ const TRIALS: [Trial; 11] = [
     ("sigkill", "the daemon is killed 50 times while files change", kills::run),
     ("telling", "targets of each kind at receivers that others wrote", telling::run),
     ("idle", "10 jobs on 3 servers for ten minutes: memory, CPU", idle::run),
+    ("soak", "files change for 20 minutes, with new keys and cuts: memory, open files", soak::run),
 ];
 
 fn main() -> ExitCode {

@@ -28,8 +28,13 @@ pub struct Rig {
 impl Rig {
     /// Both roots empty. The line takes `round_trip` there and back.
     pub fn start(given: &Given, round_trip: Duration) -> Result<Self> {
+        Self::start_with(given, round_trip, Vec::new())
+    }
+
+    /// The same with more lines for sshd_config.
+    pub fn start_with(given: &Given, round_trip: Duration, config: Vec<String>) -> Result<Self> {
         let folder = tempfile::tempdir().doing("make a folder")?;
-        let sshd = Sshd::start(Options::external("", ""));
+        let sshd = Sshd::start(Options { config, ..Options::external("", "") });
         fs::copy(sshd.client_key_path(), folder.path().join("key")).doing("copy the key")?;
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, sshd.port()));
         let relay = match round_trip.is_zero() {
