@@ -82,7 +82,7 @@ pub struct Sshd {
 pub struct Settings<'a> {
     /// More lines for sshd_config.
     pub config: &'a str,
-    /// Lines of a shell before `sftp-server` is run.
+    /// Lines of a shell before `sftp-server` is run. What they set `around` to is run with it as its last argument.
     pub before_sftp: &'a str,
 }
 
@@ -208,7 +208,8 @@ fn config(folder: &Path, address: SocketAddr, settings: &Settings<'_>) -> Result
 /// A script that runs `sftp-server` after some lines of a shell.
 fn wrapped(folder: &Path, before: &str, program: &str) -> Result<String> {
     let script = folder.join("sftp-server");
-    fs::write(&script, format!("#!/bin/sh\n{before}\nexec {program}\n")).doing("write a script")?;
+    fs::write(&script, format!("#!/bin/sh\naround=\n{before}\nexec $around {program}\n"))
+        .doing("write a script")?;
     fs::set_permissions(&script, Permissions::from_mode(0o755)).doing("write a script")?;
     Ok(utf8(&script)?.into())
 }

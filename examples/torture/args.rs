@@ -6,9 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "torture", max_term_width = 100)]
 pub struct Args {
-    /// Minutes for all campaigns together; each gets its share
-    #[arg(long, default_value_t = 60.0)]
-    pub minutes: f64,
+    /// Minutes for all campaigns together, each with its share [default: until each is whole, see --list]
+    #[arg(long)]
+    pub minutes: Option<f64>,
     /// So many cases of each campaign instead, however long they take
     #[arg(long)]
     pub cases: Option<u64>,
@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long)]
     pub short: bool,
     /// Cases under way at once: most of them wait most of the time
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 8)]
     pub at_once: usize,
     /// Show the campaigns, and end
     #[arg(long)]
@@ -33,10 +33,7 @@ pub struct Args {
     /// Write the table to this file as well
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
-    /// The program [default: highwater beside the folder of this program]
+    /// The program, built with the feature `crash-points` [default: highwater beside this program's folder]
     #[arg(long, value_name = "FILE")]
     pub highwater: Option<PathBuf>,
-    /// The program built with the feature `crash-points` [default: highwater-crash-points beside it]
-    #[arg(long, value_name = "FILE")]
-    pub crash_points: Option<PathBuf>,
 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -11,35 +13,61 @@ use crate::server::{Settings, Sshd, User};
 use crate::world::Sizes;
 use crate::{Doing, Result, scratch};
 
-/// The programs under test.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// As it is.
-    pub highwater: PathBuf,
-    /// Built with crash points.
-    pub crash_points: PathBuf,
+/// The program under test: the one that was named, or the one beside the folder of this program.
+pub fn program(args: &Args) -> Result<PathBuf> {
+    let this = std::env::current_exe().doing("find this program")?;
+    let built = this.parent().and_then(Path::parent).ok_or("this program lies in no folder")?;
+    let program = args.highwater.clone().unwrap_or_else(|| built.join("highwater"));
+    match program.exists() {
+        true => Ok(program),
+        false => Err(format!("{} is not built: use contrib/torture", program.display())),
+    }
 }
 
-impl Files {
-    /// Those that were named, or those beside the folder of this program.
-    pub fn find(args: &Args) -> Result<Self> {
-        let this = std::env::current_exe().doing("find this program")?;
-        let built = this.parent().and_then(Path::parent).ok_or("this program lies in no folder")?;
-        let or = |given: &Option<PathBuf>, name| given.clone().unwrap_or_else(|| built.join(name));
-        let highwater = or(&args.highwater, "highwater");
-        if !highwater.exists() {
-            return Err(format!("{} is not built: use contrib/torture", highwater.display()));
-        }
-        Ok(Self { highwater, crash_points: or(&args.crash_points, "highwater-crash-points") })
+/// How long rounds take here and now, as those that nobody disturbed have shown.
+#[derive(Debug)]
+pub struct Pace(Mutex<f64>);
+
+impl Pace {
+    /// About how long a round takes on a machine of its own, besides carrying bytes.
+    const ROUND: Duration = Duration::from_millis(120);
+
+    /// About how many bytes are carried there in a second.
+    const BYTES_PER_SECOND: f64 = 6e7;
+
+    /// How much one round tells of the next ones.
+    const WEIGHT: f64 = 0.3;
+
+    /// How long a round with so many bytes takes.
+    pub fn expected(&self, bytes: u64) -> Duration {
+        Self::nominal(bytes).mul_f64(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One took so long.
+    pub fn took(&self, bytes: u64, time: Duration) {
+        let mut pace = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *pace += Self::WEIGHT * (time.div_duration_f64(Self::nominal(bytes)) - *pace);
+    }
+
+    fn nominal(bytes: u64) -> Duration {
+        Self::ROUND + Duration::from_secs_f64(bytes as f64 / Self::BYTES_PER_SECOND)
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Mutex::new(1.0))
     }
 }
 
 /// A worker's own.
 pub struct Bench {
     /// The program.
-    pub files: Files,
+    pub program: PathBuf,
     /// The server.
     pub sshd: Sshd,
+    /// How long rounds take.
+    pub pace: Arc<Pace>,
     /// Cases shall be small and soon over.
     pub short: bool,
     /// Folders of cases stay, to be looked at.
@@ -50,12 +78,13 @@ pub struct Bench {
 
 impl Bench {
     /// Starts a server. Whoever runs this logs in.
-    pub fn start(files: &Files, settings: &Settings<'_>, args: &Args) -> Result<Self> {
+    pub fn start(program: &Path, settings: &Settings<'_>, args: &Args) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("torture-sshd-").tempdir_in(scratch());
         let folder = folder.doing("make a folder")?;
         let (short, keeps) = (args.short, args.case.is_some());
         let (sshd, user) = (Sshd::start(folder.path(), settings)?, User::current()?);
-        Ok(Self { files: files.clone(), sshd, short, keeps, user, folder })
+        let (program, pace) = (program.to_path_buf(), Arc::default());
+        Ok(Self { program, sshd, pace, short, keeps, user, folder })
     }
 
     /// The way to it.
@@ -78,8 +107,8 @@ impl Bench {
     pub fn sizes(&self, random: &mut crate::random::Random) -> Sizes {
         let large_bytes = match (self.short, random.below(10)) {
             (true, _) => 3 << 20,
-            (false, 0) => 40 << 20,
-            (false, 1..=3) => 12 << 20,
+            (false, 0) => 24 << 20,
+            (false, 1..=3) => 8 << 20,
             (false, _) => 3 << 20,
         };
         Sizes { small: if self.short { 12 } else { 40 }, large: 3, large_bytes }

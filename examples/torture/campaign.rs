@@ -1,12 +1,13 @@
 //! Runs campaigns: cases from seeds, several at once, until the time is over.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::Result;
 use crate::args::Args;
-use crate::bench::{Bench, Files};
+use crate::bench::{self, Bench};
 use crate::campaigns;
 use crate::random::{Random, mix, number_of};
 use crate::report::{self, Tally};
@@ -25,10 +26,19 @@ pub struct Campaign {
     pub settings: Settings<'static>,
     /// One case.
     pub case: fn(&Bench, Random) -> Result<Facts>,
-    /// How many make a taste of it.
+    /// How many cases make a taste of it.
     pub short: u64,
-    /// How many cases make it whole, where chance has no part in it; `None`: as many as there is time for.
-    pub whole: Option<fn() -> u64>,
+    /// What makes it whole.
+    pub whole: Whole,
+}
+
+/// What makes a campaign whole, if there is time for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Whole {
+    /// So many faults that came true.
+    Faults(u64),
+    /// So many cases, numbered: chance has no part in which ones there are.
+    Cases(u64),
 }
 
 /// What is told of one case.
@@ -36,8 +46,8 @@ pub struct Campaign {
 pub struct Facts {
     /// How many faults came true.
     pub struck: u64,
-    /// Bytes that crossed more than once.
-    pub sent_again: Option<u64>,
+    /// Bytes that crossed more than once, of each run in which a connection was cut.
+    pub sent_again: Vec<u64>,
     /// More counts, by what they count.
     pub counts: Vec<(&'static str, u64)>,
 }
@@ -46,6 +56,13 @@ impl Facts {
     /// So many faults came true.
     pub fn struck(struck: u64) -> Self {
         Self { struck, ..Self::default() }
+    }
+
+    /// Those of another turn as well.
+    pub fn add(&mut self, other: Self) {
+        self.struck += other.struck;
+        self.sent_again.extend(other.sent_again);
+        self.counts.extend(other.counts);
     }
 
     /// With one more count.
@@ -63,17 +80,18 @@ pub fn run(args: &Args) -> Result<bool> {
         return Ok(true);
     }
     let seed = args.seed.or(args.case).unwrap_or_else(of_the_clock);
-    let files = Files::find(args)?;
+    let program = bench::program(args)?;
     report::heading(seed);
     let mut tallies = Vec::new();
     for campaign in &chosen {
-        let share = Duration::from_secs_f64(args.minutes * 60.0 / chosen.len() as f64);
+        let share = args.minutes.map(|minutes| Duration::from_secs_f64(minutes * 60.0 / chosen.len() as f64));
+        let seed = mix(seed ^ number_of(campaign.name));
         let turn = Turn {
             campaign,
             args,
-            files: &files,
-            seed: mix(seed ^ number_of(campaign.name)),
-            until: Instant::now() + share,
+            program: &program,
+            seed,
+            until: share.map(|share| Instant::now() + share),
         };
         let tally = turn.run()?;
         report::progress(&tally);
@@ -101,9 +119,9 @@ fn of_the_clock() -> u64 {
 struct Turn<'a> {
     campaign: &'a Campaign,
     args: &'a Args,
-    files: &'a Files,
+    program: &'a Path,
     seed: u64,
-    until: Instant,
+    until: Option<Instant>,
 }
 
 impl Turn<'_> {
@@ -124,11 +142,14 @@ impl Turn<'_> {
     }
 
     fn work(&self, next: &AtomicU64, tally: &Mutex<Tally>) -> Result<()> {
-        let bench = Bench::start(self.files, &self.campaign.settings, self.args)?;
+        let bench = Bench::start(self.program, &self.campaign.settings, self.args)?;
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let failures = tally.lock().unwrap_or_else(PoisonError::into_inner).failures;
-            if !self.goes_on(index) || failures >= MOST_FAILURES {
+            let (struck, failures) = {
+                let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                (tally.struck, tally.failures)
+            };
+            if !self.goes_on(index, struck) || failures >= MOST_FAILURES {
                 return Ok(());
             }
             let seed = self.args.case.unwrap_or_else(|| self.seed_of(index));
@@ -144,20 +165,21 @@ impl Turn<'_> {
     fn seed_of(&self, index: u64) -> u64 {
         let seed = mix(self.seed ^ index) >> 8;
         match self.campaign.whole {
-            Some(whole) if !self.args.short => seed / whole() * whole() + index % whole(),
+            Whole::Cases(whole) if !self.args.short => seed / whole * whole + index % whole,
             _ => seed,
         }
     }
 
-    fn goes_on(&self, index: u64) -> bool {
+    fn goes_on(&self, index: u64, struck: u64) -> bool {
         if self.args.case.is_some() {
             return index == 0;
         }
-        match (self.args.cases, self.args.short, self.campaign.whole) {
-            (Some(cases), _, _) => index < cases,
-            (None, true, _) => index < self.campaign.short,
-            (None, false, Some(whole)) => index < whole(),
-            (None, false, None) => Instant::now() < self.until,
+        match (self.args.cases, self.args.short, self.until, self.campaign.whole) {
+            (Some(cases), ..) => index < cases,
+            (None, true, ..) => index < self.campaign.short,
+            (None, false, Some(until), _) => Instant::now() < until,
+            (None, false, None, Whole::Faults(faults)) => struck < faults,
+            (None, false, None, Whole::Cases(cases)) => index < cases,
         }
     }
 }

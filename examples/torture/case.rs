@@ -1,19 +1,22 @@
 //! One case: two roots in a folder of their own, a world drawn from the case's seed, the program between
 //! them, and the checks at the end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Pace};
+use crate::campaign::Facts;
 use crate::oracle::{self, Deletes};
 use crate::program::{Program, Ran, Way};
 use crate::random::Random;
 use crate::watcher::{Known, Watcher};
-use crate::world::{Node, Sizes, World, write_node};
+use crate::world::{Deed, Node, Sizes, World, write_node};
 use crate::{Doing, Result};
 
 /// Where the far root is, and how one logs in.
@@ -47,6 +50,10 @@ pub struct Case {
     pub folder: TempDir,
     /// Whether what is removed is kept.
     pub keeps_trash: bool,
+    /// What was staged by agents whose journals are lost.
+    pub orphans: BTreeSet<String>,
+    /// How long rounds take on this machine.
+    pub pace: Arc<Pace>,
     far: PathBuf,
     known: Known,
 }
@@ -78,7 +85,7 @@ impl Case {
         let far = end.folder.clone().unwrap_or_else(|| folder.path().into()).join("far");
         let remote = end.root.clone().map_or_else(|| far.display().to_string(), |root| format!("{root}/far"));
         let program = Program {
-            file: bench.files.highwater.clone(),
+            file: bench.program.clone(),
             way,
             near: folder.path().join("near"),
             url: format!("sftp://{}@127.0.0.1:{}{remote}", end.user, end.address.port()),
@@ -91,7 +98,8 @@ impl Case {
         }
         let world = World::draw(&mut random, &sizes);
         let known = Known::default();
-        let case = Self { random, world, program, sizes, folder, keeps_trash: true, far, known };
+        let (keeps_trash, orphans, pace) = (true, BTreeSet::new(), Arc::clone(&bench.pace));
+        let case = Self { random, world, program, sizes, folder, keeps_trash, orphans, pace, far, known };
         World::write(&case.source(), &Default::default(), &case.world.source)?;
         case.share_versions();
         Ok(case)
@@ -123,7 +131,7 @@ impl Case {
 
     /// A round that leaves both sides in step.
     pub fn whole_round(&mut self) -> Result<()> {
-        self.round(&[])?.ends(0)?;
+        self.timed_round()?.ends(0)?;
         self.world.agree();
         Ok(())
     }
@@ -145,15 +153,60 @@ impl Case {
         Ok(())
     }
 
-    /// Someone works at the source while the program does: one file is replaced as careful programs do it,
-    /// written beside and renamed.
-    pub fn replace_one(&mut self) -> Result<()> {
-        let paths = self.source_files(0);
-        let Some(path) = (!paths.is_empty()).then(|| self.random.pick(&paths).clone()) else { return Ok(()) };
-        self.replace(&path)
+    /// So often something goes wrong and is put right, with what people do on both sides in between.
+    pub fn turns(&mut self, times: u64, mut turn: impl FnMut(&mut Self) -> Result<Facts>) -> Result<Facts> {
+        let mut facts = Facts::default();
+        for number in 0..times {
+            if number > 0 {
+                self.world.agree();
+                self.edit(true)?;
+            }
+            let watcher = self.watch();
+            facts.add(turn(self)?);
+            watcher.end()?;
+        }
+        Ok(facts)
     }
 
-    /// The same with this file.
+    /// One round, with so many deeds of people meanwhile.
+    pub fn round_amid(&mut self, deeds: u64, flags: &[&str]) -> Result<Ran> {
+        let within = self.expected();
+        let running = self.program.start(&mut self.program.command(flags))?;
+        self.work_along(deeds, within)?;
+        running.end()
+    }
+
+    /// People work so often on both sides, at random moments of this time; whatever they do is whole at once.
+    pub fn work_along(&mut self, deeds: u64, within: Duration) -> Result<()> {
+        let began = Instant::now();
+        let mut moments: Vec<Duration> =
+            (0..deeds).map(|_| within.mul_f64(self.random.below(1000) as f64 / 1000.0)).collect();
+        moments.sort();
+        for moment in moments {
+            std::thread::sleep(moment.saturating_sub(began.elapsed()));
+            let deed = self.world.meanwhile(&mut self.random);
+            self.share_versions(); // before they can be seen anywhere
+            self.perform(deed).doing("work on while the program does")?;
+        }
+        Ok(())
+    }
+
+    fn perform(&self, deed: Deed) -> std::io::Result<()> {
+        let (source, beside) = (self.source(), self.folder.path().join("beside"));
+        let put = |node: &Node, path: PathBuf| {
+            write_node(&beside, node)?;
+            fs::rename(&beside, path)
+        };
+        match deed {
+            Deed::Put(path, node) => put(&node, source.join(path)),
+            Deed::Remove(path) => fs::remove_file(source.join(path)),
+            Deed::Rename(from, to) => fs::rename(source.join(from), source.join(to)),
+            Deed::Folder(path) => fs::create_dir(source.join(path)),
+            Deed::Foreign(path, node) => put(&node, self.target().join(path)),
+        }
+    }
+
+    /// Somebody replaces a file of the source while the program works.
     pub fn replace(&mut self, path: &str) -> Result<()> {
         let beside = self.folder.path().join("beside");
         let node = self.world.change_one(&mut self.random, path).ok_or("it is no file")?;
@@ -192,6 +245,19 @@ impl Case {
         self.program.round(flags)
     }
 
+    /// The same, for [how long](Self::expected) such rounds take.
+    fn timed_round(&self) -> Result<Ran> {
+        let (bytes, began) = (self.world.bytes_to_carry(), Instant::now());
+        let ran = self.round(&[])?;
+        self.pace.took(bytes, began.elapsed());
+        Ok(ran)
+    }
+
+    /// About how long a round would take that nobody disturbs.
+    pub fn expected(&self) -> Duration {
+        self.pace.expected(self.world.bytes_to_carry())
+    }
+
     /// Looks at the target until the watcher is ended.
     pub fn watch(&self) -> Watcher {
         Watcher::start(&self.target(), &self.known)
@@ -199,7 +265,7 @@ impl Case {
 
     /// One undisturbed round puts everything right, and a further one does nothing.
     pub fn settle(&self, deletes: Deletes) -> Result<Ran> {
-        let ran = self.round(&[])?.ends(0)?;
+        let ran = self.timed_round()?.ends(0)?;
         self.check(deletes)?;
         self.round(&[])?.did_nothing()?;
         self.check(deletes)?;
@@ -208,14 +274,8 @@ impl Case {
 
     /// What must be true now, and that nothing is left staged.
     pub fn check(&self, deletes: Deletes) -> Result<()> {
-        self.check_but_staged(deletes)?;
-        oracle::nothing_staged(&self.target())
-    }
-
-    /// What must be true now. A journal that is lost takes the agent's name with it: what that one staged is a
-    /// stranger's from then on, and is left alone for 30 days.
-    pub fn check_but_staged(&self, deletes: Deletes) -> Result<()> {
         oracle::check(&self.world, &self.source(), &self.target(), deletes)?;
+        oracle::nothing_staged(&self.target(), &self.orphans)?;
         if self.keeps_trash { oracle::nothing_lost(&self.world, &self.target()) } else { Ok(()) }
     }
 

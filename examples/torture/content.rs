@@ -1,12 +1,13 @@
-//! Contents that describe themselves: every line of a file says of which file, version and size it is, and
-//! which line. So a file that is cut short, or put together from two versions, is recognised by itself.
+//! Contents that describe themselves: every block of a file says of which file, version and size it is, and
+//! which block. So a file that is cut short, or put together from two versions, is recognised by itself.
 
-use std::io::Write;
+use crate::random::number_of;
 
-use crate::random::{mix, number_of};
+/// Bytes of one block: a line that tells what it is, and what follows from the version.
+const BLOCK_BYTES: usize = 4096;
 
-/// Bytes of one line, its line feed included.
-const LINE_BYTES: usize = 64;
+/// Bytes of that line which are the same in all blocks of a version.
+const HEAD_BYTES: usize = 38;
 
 /// One version of one file: all that is needed to make its content again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,18 +28,21 @@ impl Version {
 
     /// Its content.
     pub fn content(&self) -> Vec<u8> {
-        let size = self.size as usize;
-        let mut content = Vec::with_capacity(size + LINE_BYTES);
-        let mut line = 0;
-        while content.len() < size {
-            let mixed = mix(self.file ^ (u64::from(self.number) << 32) ^ line) >> 12;
-            let (file, number, size) = (self.file, self.number, self.size);
-            // A vector takes everything that is written into it.
-            let _ = writeln!(content, "{file:016x} {number:08} {size:012} {line:010} {mixed:013x}");
-            line += 1;
+        let mut content = vec![0; self.size as usize];
+        let head = self.head();
+        blake3::Hasher::new().update(head.as_bytes()).finalize_xof().fill(&mut content);
+        for (number, block) in content.chunks_mut(BLOCK_BYTES).enumerate() {
+            let line = format!("{head} {number:010}\n");
+            let length = line.len().min(block.len());
+            block[..length].copy_from_slice(&line.as_bytes()[..length]);
         }
-        content.truncate(size);
         content
+    }
+
+    /// What its blocks begin with.
+    fn head(&self) -> String {
+        let Self { file, number, size } = self;
+        format!("{file:016x} {number:08} {size:012}")
     }
 
     fn is(&self, content: &[u8]) -> bool {
@@ -51,18 +55,18 @@ pub fn recognise(content: &[u8], among: &[Version]) -> Result<Version, String> {
     among.iter().find(|version| version.is(content)).copied().ok_or_else(|| describe(content))
 }
 
-/// What can be said of a content that nobody made: the runs of lines that belong together.
+/// What can be said of a content that nobody made: the runs of blocks that belong together.
 fn describe(content: &[u8]) -> String {
     let mut runs: Vec<(String, usize)> = Vec::new();
-    for line in content.chunks(LINE_BYTES) {
-        let head = String::from_utf8_lossy(&line[..line.len().min(38)]).into_owned();
+    for block in content.chunks(BLOCK_BYTES) {
+        let head = String::from_utf8_lossy(&block[..block.len().min(HEAD_BYTES)]).into_owned();
         match runs.last_mut() {
             Some((last, count)) if *last == head => *count += 1,
             _ => runs.push((head, 1)),
         }
     }
     runs.truncate(4);
-    format!("{} bytes that are no version there was; file, version, size, lines: {runs:?}", content.len())
+    format!("{} bytes that are no version there was; file, version, size, blocks: {runs:?}", content.len())
 }
 
 #[cfg(test)]
@@ -76,7 +80,7 @@ mod tests {
             assert_eq!(recognise(&version.content(), &[version, old, new]), Ok(version));
         }
         let (first, second) = (old.content(), new.content());
-        for cut in [63, 64, 500] {
+        for cut in [63, 64, 700] {
             assert!(recognise(&first[..cut], &[old, new]).is_err(), "cut at {cut}");
             let mixed = [&first[..cut], &second[cut..]].concat();
             assert!(recognise(&mixed, &[old, new]).is_err(), "mixed at {cut}");

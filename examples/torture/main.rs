@@ -2,15 +2,16 @@
 //! drawn from a seed and judged by an oracle that shares no code with the program.
 //!
 //! ```text
-//! contrib/torture                                   every campaign, an hour together
+//! contrib/torture                                   every campaign, until each is whole
+//! contrib/torture --minutes 10                      every campaign, ten minutes together
 //! contrib/torture --minutes 10 --campaign kills     one of them, for ten minutes
 //! contrib/torture --campaign kills --case 1234      one case again, its folder kept
 //! contrib/torture --list
 //! ```
 //!
 //! A case makes two roots and a tree in one of them, mostly carries it once and lets people work on both
-//! sides, then has the program carry while something goes wrong, looking all the while at what stands under
-//! final names ([`watcher`]). After that one undisturbed round must put everything right: the source is
+//! sides, then has the program carry while something goes wrong and people work on, looking all the while at
+//! what stands under final names ([`watcher`]). After that one undisturbed round must put everything right: the source is
 //! untouched, the target is as it should be to the byte, what was replaced or removed without being ours, or
 //! was ours and is gone at the source, lies in the trash, nothing is left staged ([`oracle`]), and one more
 //! round does nothing.

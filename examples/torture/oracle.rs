@@ -36,11 +36,12 @@ pub fn check(world: &World, source: &Path, target: &Path, deletes: Deletes) -> R
 }
 
 /// Whether what went from the target by our hand lies in its trash: what is gone at the source, and what was
-/// not ours.
+/// not ours. Where somebody worked while the program did, it is one of the versions there were.
 pub fn nothing_lost(world: &World, target: &Path) -> Result<()> {
     let found = read(target, world)?;
     let trash = trash(target, world)?;
     let kept = |path: &str, node: &Node| match node {
+        Node::File(..) if world.touched.contains(path) => trash.contains_key(path),
         Node::File(version, _) => trash.get(path).is_some_and(|there| there.contains(version)),
         _ => true, // links in the trash are not looked at
     };
@@ -50,7 +51,7 @@ pub fn nothing_lost(world: &World, target: &Path) -> Result<()> {
         return Err(format!("gone from the target and not in its trash: {lost:?}"));
     }
     for (path, version) in &world.edited {
-        if !kept(path, &Node::File(*version, 0)) {
+        if !trash.get(path).is_some_and(|there| there.contains(version)) {
             return Err(format!(
                 "{path:?}: version {} of somebody else was replaced and is not in the trash",
                 version.number
@@ -150,20 +151,27 @@ fn trash(target: &Path, world: &World) -> Result<BTreeMap<String, BTreeSet<Versi
     Ok(kept)
 }
 
-/// Whether the program left nothing half done behind.
-pub fn nothing_staged(target: &Path) -> Result<()> {
-    let mut left = Vec::new();
+/// Whether the program left nothing half done behind, but for `orphans`: what an agent had staged whose journal
+/// was lost. That is a stranger's from then on, and is left alone for 30 days.
+pub fn nothing_staged(target: &Path, orphans: &BTreeSet<String>) -> Result<()> {
+    let left: Vec<String> = staged(target)?.into_iter().filter(|path| !orphans.contains(path)).collect();
+    if left.is_empty() { Ok(()) } else { Err(format!("left staged: {left:?}")) }
+}
+
+/// What stands staged at the target.
+pub fn staged(target: &Path) -> Result<BTreeSet<String>> {
+    let mut left = BTreeSet::new();
     walk(target, "", &mut |path, found| {
         let name = path.rsplit('/').next().unwrap_or_default();
         let in_stage = path.starts_with(".highwater/stage/") && path.matches('/').count() > 2;
         let beside = name.starts_with(".highwater-");
         // An empty folder is where the last round moved what it removed for good; the next one takes it away.
         if !found.is_dir() && (in_stage || beside) {
-            left.push(path.to_owned());
+            left.insert(path.to_owned());
         }
         Ok(!path.starts_with(".highwater/trash"))
     })?;
-    if left.is_empty() { Ok(()) } else { Err(format!("left staged: {left:?}")) }
+    Ok(left)
 }
 
 fn is_ours(path: &str) -> bool {

@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::{Doing, Result};
 
-/// A run that takes longer hangs. Far above what a server that answers nothing costs.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// A run that takes longer hangs. Far above what a server that answers nothing costs, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// How often whoever waits for a run looks.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Which way is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::args::Args;
-use crate::campaign::{Campaign, Facts};
+use crate::campaign::{Campaign, Facts, Whole};
 use crate::{Doing, Result, machine};
+
+/// How often it is told how far a campaign is.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// What one campaign came to.
 #[derive(Debug, Clone)]
@@ -20,9 +24,11 @@ pub struct Tally {
     pub failures: u64,
     /// How long it took.
     pub seconds: f64,
-    struck: u64,
+    /// Faults that came true.
+    pub struck: u64,
     sent_again: Vec<u64>,
     counts: BTreeMap<&'static str, u64>,
+    told: Instant,
 }
 
 impl Tally {
@@ -36,11 +42,23 @@ impl Tally {
             struck: 0,
             sent_again: Vec::new(),
             counts: BTreeMap::new(),
+            told: Instant::now(),
         }
     }
 
-    /// One more case.
+    /// One more case. Now and then it is told how far it is.
     pub fn add(&mut self, outcome: Result<Facts>) {
+        self.count(outcome);
+        if self.told.elapsed() > TELL_EVERY {
+            self.told = Instant::now();
+            eprintln!(
+                "{}: {} cases, {} faults, {} failures so far",
+                self.name, self.cases, self.struck, self.failures
+            );
+        }
+    }
+
+    fn count(&mut self, outcome: Result<Facts>) {
         self.cases += 1;
         let Ok(facts) = outcome else {
             self.failures += 1;
@@ -60,8 +78,10 @@ impl Tally {
         again.sort_unstable();
         if let Some(most) = again.last() {
             let median = again[again.len() / 2];
-            notes
-                .push(format!("bytes sent again: median {median}, maximum {most}, of {} cases", again.len()));
+            notes.push(format!(
+                "bytes sent again after a cut: median {median}, maximum {most}, of {} runs",
+                again.len()
+            ));
         }
         notes.join("; ")
     }
@@ -70,7 +90,11 @@ impl Tally {
 /// The campaigns there are.
 pub fn list(campaigns: &[Campaign]) {
     for campaign in campaigns {
-        println!("{:<14} {}", campaign.name, campaign.about);
+        let whole = match campaign.whole {
+            Whole::Faults(count) => format!("{count} faults"),
+            Whole::Cases(count) => format!("{count} cases"),
+        };
+        println!("{:<14} {whole:<12} {}", campaign.name, campaign.about);
     }
 }
 
@@ -105,27 +129,23 @@ pub fn save(args: &Args, seed: u64, tallies: &[Tally]) -> Result<()> {
 fn table(seed: u64, tallies: &[Tally]) -> String {
     let machine = machine::look();
     let mut table = String::from(
-        "| campaign | cases | faults that struck | failures | seconds | notes |\n|---|---|---|---|---|---|\n",
+        "| campaign | cases | faults that struck | failures | seconds | commit | machine | notes |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
+    let (commit, processor) = (commit(), format!("{} × {}", machine.cores, machine.processor));
     for tally in tallies {
         let Tally { name, cases, failures, seconds, struck, .. } = tally;
         // A string takes everything that is written into it.
         let _ = writeln!(
             table,
-            "| {name} | {cases} | {struck} | {failures} | {seconds:.0} | {} |",
+            "| {name} | {cases} | {struck} | {failures} | {seconds:.0} | {commit} | {processor} | {} |",
             tally.notes()
         );
     }
     let _ = writeln!(
         table,
-        "\nSeed {seed}, commit {}, {}, {} ({} cores), {} GiB, {}, load {} at the end.",
-        commit(),
-        machine.date,
-        machine.processor,
-        machine.cores,
-        machine.memory_gib,
-        machine.system,
-        machine.load
+        "\nSeed {seed}, {}, {} GiB, {}, load {} at the end.",
+        machine.date, machine.memory_gib, machine.system, machine.load
     );
     table
 }

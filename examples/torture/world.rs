@@ -1,6 +1,8 @@
 //! What a user has on both sides, as a model: which versions stand where, what the user did since the last
 //! whole round, and so what must be true after the next one. Everything is drawn from a seed.
 
+mod meanwhile;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,6 +13,8 @@ use crate::content::Version;
 use crate::random::Random;
 use crate::{Doing, Result};
 
+pub use meanwhile::Deed;
+
 /// Modification times count up from here by the version, in UTC seconds: long ago, so that no look comes too
 /// early, and another one for each version.
 const OLDEST_MTIME: u64 = 1_500_000_000;
@@ -18,8 +22,11 @@ const OLDEST_MTIME: u64 = 1_500_000_000;
 /// A file that nobody touches: a source of which nothing is left that was there before is taken for lost.
 const ANCHOR: &str = "always here";
 
-/// Fewer deletes than this are never held.
+/// So many deletes, of all rounds of a case together, are never held.
 pub const MOST_DELETES: usize = 15;
+
+/// A content of so many bytes says of which version it is.
+const LEAST_BYTES: u64 = 64;
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +64,14 @@ pub struct World {
     pub foreign: Tree,
     /// Versions that somebody put over ours at the target: they must be kept in the trash.
     pub edited: Vec<(String, Version)>,
+    /// Paths where somebody worked at the source while the program did: which of their versions it took first is
+    /// left to chance.
+    pub touched: BTreeSet<String>,
     /// Every version that ever was at a path: any other content there is torn.
     pub known: BTreeMap<String, Vec<Version>>,
     next: u32,
+    /// How many deletes earlier rounds have followed.
+    followed: usize,
 }
 
 impl World {
@@ -70,8 +82,10 @@ impl World {
             base: Tree::new(),
             foreign: Tree::new(),
             edited: Vec::new(),
+            touched: BTreeSet::new(),
             known: BTreeMap::new(),
             next: 1,
+            followed: 0,
         };
         world.put(random, ANCHOR, 1_000);
         for number in 0..random.between(1, 6) {
@@ -96,17 +110,14 @@ impl World {
         for path in files.iter().filter(|path| *path != ANCHOR) {
             match random.below(10) {
                 0..=2 => self.change(random, path),
-                3 => drop(self.source.remove(path)),
+                3 if self.deletes() < MOST_DELETES => drop(self.source.remove(path)),
                 5 => self.change_mode(random, path),
-                4 if random.chance(10) => {
+                4 if self.deletes() < MOST_DELETES && random.chance(10) => {
                     self.source.insert(path.clone(), Node::Dir);
                     let inside = join(path, "was a file");
                     self.put(random, &inside, 5_000);
                 }
                 _ => {}
-            }
-            if self.deletes() >= MOST_DELETES {
-                break;
             }
         }
         for _ in 0..random.between(1, sizes.small / 2 + 1) {
@@ -137,7 +148,7 @@ impl World {
         }
         inside.iter().for_each(|path| drop(self.source.remove(path)));
         self.source.remove(&folder);
-        if random.chance(30) {
+        if random.chance(30) && !self.foreign.keys().any(|path| is_below(path, &folder)) {
             self.put(random, &folder, 9_000);
         }
     }
@@ -167,7 +178,7 @@ impl World {
             let path = random.pick(&ours).clone();
             let size = match &self.base[&path] {
                 // Large enough to be another content, at least.
-                Node::File(version, _) => version.size.max(64) + random.below(3),
+                Node::File(version, _) => version.size.max(LEAST_BYTES) + random.below(3),
                 _ => 0,
             };
             let version = self.version(&path, size);
@@ -178,16 +189,17 @@ impl World {
 
     /// A whole round was made: the target follows the source, and nothing is left to keep an eye on.
     pub fn agree(&mut self) {
+        self.followed = self.deletes();
         self.base = self.source.clone();
         self.edited.clear();
+        self.touched.clear();
     }
 
-    /// How many files and links are gone at the source since the last whole round, or are about to be.
+    /// How many files and links are gone at the source, or are about to be, in all rounds so far.
     pub fn deletes(&self) -> usize {
-        self.base
-            .iter()
-            .filter(|(path, node)| **node != Node::Dir && !self.source.contains_key(*path))
-            .count()
+        let gone =
+            self.base.iter().filter(|(path, node)| **node != Node::Dir && !self.source.contains_key(*path));
+        self.followed + gone.count()
     }
 
     /// How many bytes have to cross.
@@ -198,6 +210,15 @@ impl World {
             _ => 0,
         };
         self.source.iter().map(due).sum()
+    }
+
+    /// How many of them are of files that somebody replaced at the target.
+    pub fn bytes_edited(&self) -> u64 {
+        let size = |(path, _): &(String, Version)| match self.source.get(path) {
+            Some(Node::File(version, _)) => version.size,
+            _ => 0,
+        };
+        self.edited.iter().map(size).sum()
     }
 
     /// Files and links that the next round takes away from the target, with what stood there.
@@ -265,11 +286,11 @@ impl World {
         self.next += 1;
     }
 
-    /// Another version, now and then of the same size.
+    /// Another version, now and then of the same size. Shorter ones would have the same content.
     fn change(&mut self, random: &mut Random, path: &str) {
         let Some(Node::File(old, _)) = self.source.get(path) else { return };
         let size = if random.chance(30) { old.size } else { random.below(old.size.max(4_000) + 2_000) };
-        self.put(random, path, size);
+        self.put(random, path, if size == 0 { 0 } else { size.max(LEAST_BYTES) });
     }
 
     fn change_mode(&mut self, random: &mut Random, path: &str) {

@@ -9,7 +9,7 @@ fn taste(campaign: &str) {
     assert!(torture.exists(), "it is not built: cargo build --example torture");
     let mut command = Command::new(torture);
     command.args(["--short", "--seed", "7", "--at-once", "2", "--campaign", campaign]);
-    command.arg("--highwater").arg(highwater).arg("--crash-points").arg(highwater);
+    command.arg("--highwater").arg(highwater);
     let output = command.output().expect("it can be run");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");

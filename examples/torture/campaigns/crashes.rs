@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use highwater::crash::POINTS;
 
+use super::deeds;
 use super::disks::LIMITED;
 use crate::bench::Bench;
-use crate::campaign::{Campaign, Facts};
+use crate::campaign::{Campaign, Facts, Whole};
 use crate::case::Case;
 use crate::oracle::Deletes;
 use crate::program::{Ran, Way};
@@ -25,7 +26,7 @@ pub const CAMPAIGN: Campaign = Campaign {
     settings: Settings { config: "", before_sftp: LIMITED },
     case,
     short: 8,
-    whole: Some(|| POINTS.len() as u64 * TIMES),
+    whole: Whole::Cases(POINTS.len() as u64 * TIMES),
 };
 
 /// Cases of each point.
@@ -118,20 +119,21 @@ fn crash(
     let watcher = case.watch();
     let obstacle = Obstacle::put(bench, &case, scene)?;
     if let Scene::Crashed(_, first) | Scene::Overtaken(_, first) = scene
-        && !crash_at(&case, first, 1)?.has_aborted()
+        && !crash_at(&mut case, first, 1)?.has_aborted()
     {
         return Ok(None);
     }
     if let Scene::Overtaken(..) = scene {
         overtake(&mut case)?;
     }
-    if !crash_at(&case, point, nth)?.has_aborted() {
+    let deeds = if let Scene::Edited(_) = scene { deeds(&mut random) } else { 0 };
+    if !crash_amid(&mut case, point, nth, deeds)?.has_aborted() {
         return Ok(None);
     }
     let mut crashes = 1;
     if again {
         let second = if random.chance(30) { point } else { *random.pick(&POINTS) };
-        crashes += u64::from(crash_at(&case, second, random.between(1, 3))?.has_aborted());
+        crashes += u64::from(crash_at(&mut case, second, random.between(1, 3))?.has_aborted());
     }
     obstacle.remove()?;
     let deletes = if scene == Scene::Damaged { Deletes::MayWait } else { Deletes::Followed };
@@ -151,7 +153,6 @@ fn set(bench: &Bench, random: &mut Random, scene: Scene) -> Result<Case> {
     };
     let end = bench.far_end()?;
     let mut case = Case::first(random.split(), bench, &end, sizes, way)?;
-    case.program.file = bench.files.crash_points.clone();
     if let Scene::NoTrash(_) = scene {
         case.run_without_trash(&end)?;
     }
@@ -176,10 +177,18 @@ fn set(bench: &Bench, random: &mut Random, scene: Scene) -> Result<Case> {
 }
 
 /// One run that is to end at a point.
-fn crash_at(case: &Case, point: &str, nth: u64) -> Result<Ran> {
+fn crash_at(case: &mut Case, point: &str, nth: u64) -> Result<Ran> {
+    crash_amid(case, point, nth, 0)
+}
+
+/// The same, with so many deeds of people meanwhile.
+fn crash_amid(case: &mut Case, point: &str, nth: u64, deeds: u64) -> Result<Ran> {
+    let within = case.expected();
     let mut command = case.program.command(&[]);
     command.env("HIGHWATER_CRASH", format!("{point}:{nth}"));
-    let ran = case.program.start(&mut command)?.end()?;
+    let running = case.program.start(&mut command)?;
+    case.work_along(deeds, within)?;
+    let ran = running.end()?;
     match ran.code() {
         None if ran.has_aborted() => Ok(ran),
         Some(0 | 1) => Ok(ran),

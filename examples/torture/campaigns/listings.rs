@@ -9,11 +9,12 @@ use highwater::server::misbehave::{Deed, Fault, Misbehave, Op, Rule};
 use highwater::server::{HostKey, Limits, RunningServer, Server, ServerConfig};
 use tokio::runtime::Runtime;
 
-use super::either_way;
+use super::deeds;
 use crate::bench::Bench;
-use crate::campaign::{Campaign, Facts};
+use crate::campaign::{Campaign, Facts, Whole};
 use crate::case::{Case, FarEnd};
 use crate::oracle::{self, Deletes};
+use crate::program::Way;
 use crate::random::Random;
 use crate::server::Settings;
 use crate::world::{Node, Sizes, Tree, World};
@@ -26,7 +27,7 @@ pub const CAMPAIGN: Campaign = Campaign {
     settings: Settings { config: "", before_sftp: "" },
     case,
     short: 6,
-    whole: None,
+    whole: Whole::Faults(2_000),
 };
 
 /// Our own server with one account, which sees the folder it was given.
@@ -67,31 +68,34 @@ fn case(bench: &Bench, mut random: Random) -> Result<Facts> {
         tempfile::Builder::new().prefix("served-").tempdir_in(bench.folder()).doing("make a folder")?;
     let liar = Liar::start(bench, folder.path().into(), random.next())?;
     let sizes = Sizes { small: 20, large: 1, large_bytes: 300_000 };
-    let way = either_way(&mut random);
+    // A pull sees the far side by its listings alone.
+    let way = if random.chance(75) { Way::Pull } else { Way::Push };
     let mut case = Case::first(random.split(), bench, &liar.end, sizes, way)?;
     case.round_and_edits()?;
-    let watcher = case.watch();
-    let mut lies = 0;
-    for _ in 0..3 {
-        lies += lie_once(&liar, &case, &mut random)?;
-    }
-    case.settle(Deletes::Followed)?;
-    watcher.end()?;
-    Ok(Facts::struck(lies))
+    let turns = if bench.short { 1 } else { 3 };
+    case.turns(turns, |case| {
+        let mut lies = 0;
+        for _ in 0..4 {
+            lies += lie_once(&liar, case, &mut random)?;
+        }
+        case.settle(Deletes::Followed)?;
+        Ok(Facts::struck(lies))
+    })
 }
 
 /// One round with lies. Returns how many listings were not the truth.
-fn lie_once(liar: &Liar, case: &Case, random: &mut Random) -> Result<u64> {
-    let must_stay = must_stay(&case.world);
+fn lie_once(liar: &Liar, case: &mut Case, random: &mut Random) -> Result<u64> {
+    let mut must_stay = must_stay(&case.world);
     let told = liar.script.deeds(Deed::Lied);
     for _ in 0..random.between(1, 4) {
         liar.script.add(draw(&case.world, random));
     }
-    let ran = case.round(&[])?;
+    let ran = case.round_amid(deeds(random), &[])?;
     liar.script.clear();
     if !matches!(ran.code(), Some(0 | 1 | 4)) {
         return Err(format!("lies are no reason to fail: {}", ran.describe()));
     }
+    must_stay.retain(|path, _| case.world.source.contains_key(path) || case.world.foreign.contains_key(path));
     oracle::lost_nothing(&case.world, &case.target(), &must_stay)
         .map_err(|e| format!("{e}: {}", ran.describe()))?;
     Ok(liar.script.deeds(Deed::Lied) - told)

@@ -29,3 +29,8 @@ pub fn all() -> Vec<Campaign> {
 fn either_way(random: &mut crate::random::Random) -> crate::program::Way {
     if random.chance(50) { crate::program::Way::Push } else { crate::program::Way::Pull }
 }
+
+/// How many deeds of people fall into a run: often none.
+fn deeds(random: &mut crate::random::Random) -> u64 {
+    if random.chance(40) { random.between(1, 4) } else { 0 }
+}

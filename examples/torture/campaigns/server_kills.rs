@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
-use super::either_way;
+use super::{deeds, either_way};
 use crate::bench::Bench;
-use crate::campaign::{Campaign, Facts};
+use crate::campaign::{Campaign, Facts, Whole};
 use crate::case::Case;
 use crate::oracle::Deletes;
 use crate::random::Random;
@@ -21,7 +21,7 @@ pub const CAMPAIGN: Campaign = Campaign {
     settings: Settings { config: "", before_sftp: "" },
     case,
     short: 4,
-    whole: None,
+    whole: Whole::Faults(300),
 };
 
 /// How long a run may have no session to be killed.
@@ -32,26 +32,36 @@ fn case(bench: &Bench, mut random: Random) -> Result<Facts> {
     set_child_subreaper(Some(getpid())).doing("take over orphans")?;
     let sizes = bench.sizes(&mut random);
     let way = either_way(&mut random);
-    let case = Case::prepare(random.split(), bench, &bench.far_end()?, sizes, way)?;
-    let watcher = case.watch();
+    let mut case = Case::prepare(random.split(), bench, &bench.far_end()?, sizes, way)?;
+    let turns = if bench.short { 1 } else { 3 };
+    case.turns(turns, |case| disturb(case, bench, &mut random))
+}
+
+/// One run whose servers are killed, and what follows.
+fn disturb(case: &mut Case, bench: &Bench, random: &mut Random) -> Result<Facts> {
     let flags: &[&str] = if random.chance(40) { &["--limit", "10MiB/s"] } else { &[] };
+    let (expected, deeds) = (case.expected(), deeds(random));
     let mut running = case.program.start(&mut case.program.command(flags))?;
     let (mut killed, mut orphans) = (0, Vec::new());
-    for _ in 0..random.between(1, 4) {
-        let pause = Duration::from_millis(random.below(250));
-        let Some(victims) = choose(bench, &mut running, &mut random, pause) else { break };
+    for number in 0..random.between(1, 4) {
+        let pause = expected.mul_f64(random.below(1000) as f64 / 1500.0);
+        let Some(victims) = choose(bench, &mut running, random, pause) else { break };
         victims.iter().for_each(|&pid| {
             let _ = kill_process(pid, Signal::KILL); // it may have ended by itself
         });
         killed += 1;
         orphans.extend(victims);
+        if number == 0 {
+            case.work_along(deeds, expected)?;
+        }
     }
     let ran = running.end()?;
-    if !matches!(ran.code(), Some(0 | 3)) {
-        return Err(format!("it did not go on: {}", ran.describe()));
+    match ran.code() {
+        Some(0 | 3) => {}
+        Some(1) if deeds > 0 => {}
+        _ => return Err(format!("it did not go on: {}", ran.describe())),
     }
     case.settle(Deletes::Followed)?;
-    watcher.end()?;
     reap(&orphans);
     Ok(Facts::struck(killed).count("runs that ended before their login", u64::from(ran.code() == Some(3))))
 }
