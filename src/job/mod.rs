@@ -368,6 +368,7 @@ impl<D: Dial> Round<D> {
 
     fn record(&self) -> Record {
         Record::new(self.context.journal.clone(), self.context.job, self.id, self.spec.mode)
+            .following_deletes(self.spec.delete)
     }
 
     fn options(&self, rules: Rules) -> Options {

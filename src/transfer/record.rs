@@ -47,6 +47,8 @@ pub struct Record {
     job: JobId,
     round: RoundId,
     mode: Mode,
+    /// Whether what goes at the source goes at the target.
+    follows_deletes: bool,
     /// Set when the journal knows that this round places or removes something.
     changes: Arc<OnceCell<()>>,
     /// What the deletes of this attempt are counted by.
@@ -54,9 +56,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// The journal as seen by one round of a job of this mode.
+    /// The journal as seen by one round of a job of this mode that deletes nothing.
     pub fn new(journal: Journal, job: JobId, round: RoundId, mode: Mode) -> Self {
-        Self { journal, job, round, mode, changes: Arc::default(), deletes: Arc::default() }
+        let (changes, deletes) = (Arc::default(), Arc::default());
+        Self { journal, job, round, mode, follows_deletes: false, changes, deletes }
+    }
+
+    /// The same for a job that deletes at the target what is gone at the source.
+    pub fn following_deletes(self, follows_deletes: bool) -> Self {
+        Self { follows_deletes, ..self }
     }
 
     /// Notes that something is about to be placed in the target or taken out of it; committed when this
@@ -66,10 +74,11 @@ impl Record {
     }
 
     /// Notes that a rename is about to be sent; committed when this returns. For small files and links that
-    /// is not worth a row: if a crash comes between, comparing them once is cheaper.
+    /// is not worth a row: if a crash comes between, comparing them once is cheaper. Unless deletes are followed:
+    /// what was placed right before the crash would be nobody's once its source is gone, and stay for ever.
     pub(super) async fn intend(&self, placing: &Placing) -> Result<()> {
         self.begin_changes().await?;
-        if placing.finished.size <= PIECE_BYTES {
+        if placing.finished.size <= PIECE_BYTES && !self.follows_deletes {
             return Ok(());
         }
         let intent = Intent {
@@ -84,6 +93,11 @@ impl Record {
             unsettled: placing.unsettled,
         };
         self.journal.put_intent(self.job, intent).await
+    }
+
+    /// Commits what is queued: from then on it is read as well.
+    pub(super) async fn flush(&self) -> Result<()> {
+        self.journal.flush().await
     }
 
     /// A rename did not happen.

@@ -26,9 +26,12 @@ pub(super) async fn settle<T: Tree>(
     crate::crash::point("trash: fenced");
     let rows = record.transfers().await?;
     let fenced = fence(target, staging, &rows, record).await?;
-    let intents = record.intents().await?.into_iter();
-    let settled = intents.map(|intent| settle_intent(target, record, &fenced, intent));
-    in_batches(settled, WIDTH).await.into_iter().collect::<Result<()>>()?;
+    let intents = record.intents().await?;
+    if !intents.is_empty() {
+        let settled = intents.into_iter().map(|intent| settle_intent(target, record, &fenced, intent));
+        in_batches(settled, WIDTH).await.into_iter().collect::<Result<()>>()?;
+        record.flush().await?; // what came true is in base before this round reads it
+    }
     let mut kept: Vec<TransferRow> = fenced.kept.into_values().collect();
     kept.sort_by_key(|row| row.id.0);
     let mut unfinished = BTreeMap::new();

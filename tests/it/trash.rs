@@ -185,6 +185,23 @@ fn what_is_gone_at_the_source_goes_to_the_trash_and_a_rename_brings_it_back() {
     }
 }
 
+/// What was renamed right before a crash is not in base yet.
+#[test]
+#[cfg(feature = "crash-points")]
+fn a_small_file_placed_right_before_a_crash_goes_with_its_source() {
+    for (way, path) in Way::BOTH.into_iter().flat_map(|way| [(way, "new"), (way, "a")]) {
+        let rig = carried(way, LOOKS);
+        write(&rig.source(way), &[(path, "placed, not recorded")]);
+        let crashed =
+            rig.with_config(&["run", "j"]).env("HIGHWATER_CRASH", "place: renamed:1").output().unwrap();
+        assert_eq!(crashed.status.code(), None, "{crashed:?}");
+        assert_eq!(read(&rig.target(way).join(path)).as_deref(), Some("placed, not recorded"), "{way:?}");
+        fs::remove_file(rig.source(way).join(path)).unwrap();
+        round(&rig).ends("ok", 0).counts(&[("deleted", 1), ("foreign", 0)]);
+        assert_eq!(read(&rig.target(way).join(path)), None, "{way:?}");
+    }
+}
+
 #[test]
 fn a_displaced_file_that_is_brought_back_is_displaced_again() {
     for way in Way::BOTH {
