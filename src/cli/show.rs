@@ -5,6 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use console::{Term, truncate_str};
 use serde::Serialize;
 
 use super::args::Global;
@@ -50,16 +51,16 @@ impl Show {
         if self.json { self.document(document) } else { self.text(&text()) }
     }
 
-    /// What was asked for, over the `before` lines that were shown last. Returns how many lines it has now.
-    /// Where there is no terminal nothing is taken back.
+    /// What was asked for, over the `before` lines that were shown last; of what the terminal has no room for, how
+    /// much that is. Returns how many lines are shown now. Where there is no terminal nothing is taken back.
     pub fn in_place(&self, text: &str, before: usize) -> Result<usize> {
-        let text = harmless(text);
-        let back = match before > 0 && io::stdout().is_terminal() {
-            true => format!("\x1b[{before}F\x1b[J"), // to the first of them, and clear what follows (ECMA-48)
-            false => String::new(),
-        };
-        to_stdout(&(back + &text))?;
-        Ok(text.lines().count())
+        let terminal = Term::stdout();
+        if !terminal.is_term() {
+            return self.text(text).map(|()| 0);
+        }
+        let lines = fitted(&harmless(text), terminal.size());
+        let shown = terminal.clear_last_lines(before).and_then(|()| terminal.write_line(&lines.join("\n")));
+        shown.map(|()| lines.len()).map_err(|e| Error::io("write to the terminal", "", e))
     }
 
     /// What rounds came to. `--quiet` leaves out those that ended well.
@@ -121,6 +122,17 @@ fn harmless(text: &str) -> String {
     text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
+/// The lines that a terminal of so many rows and columns shows without scrolling or breaking one, which would leave
+/// parts of them behind when they are taken back.
+fn fitted(text: &str, (rows, columns): (u16, u16)) -> Vec<String> {
+    let most = usize::from(rows).saturating_sub(1).max(1);
+    let mut lines: Vec<&str> = text.lines().collect();
+    let left_out = if lines.len() > most { lines.split_off(most - 1).len() } else { 0 };
+    let fit = |line: &str| truncate_str(line, usize::from(columns).max(1), "…").into_owned();
+    let more = (left_out > 0).then(|| fit(&format!("… {left_out} lines more")));
+    lines.into_iter().map(fit).chain(more).collect()
+}
+
 fn to_stderr(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", harmless(text)); // there is nowhere left to say it
 }
@@ -139,6 +151,18 @@ fn escaped(document: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_shown_what_it_has_room_for() {
+        let check = |text: &str, size, expected: &[&str]| {
+            assert_eq!(fitted(text, size), expected, "{text:?} in {size:?}")
+        };
+        check("one\ntwo", (3, 3), &["one", "two"]);
+        check("one\ntwo\nthree", (3, 80), &["one", "… 2 lines more"]);
+        check("three\n日本語", (24, 4), &["thr…", "日…"]);
+        check("", (24, 80), &[]);
+        check("one\ntwo", (0, 0), &["…"]);
+    }
 
     #[test]
     fn documents_stay_what_they_are_and_are_safe_to_look_at() {

@@ -1,10 +1,16 @@
 //! The daemon against a real OpenSSH server: schedules, stops, crashes, changes of its config.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::daemon::Daemon;
 use crate::support::rig::{Ran, Rig, Way, read, wait_until, write};
@@ -163,6 +169,50 @@ fn a_round_of_the_daemon_is_told_like_one_of_a_command() {
     let (code, json) = ask(&rig, &["now", "j"]);
     assert_eq!(code, 3, "{json}");
     assert!(json["error"]["message"].as_str().unwrap().contains("none runs with this state folder"));
+}
+
+/// A terminal that remembers all that was shown on it.
+fn terminal() -> (Stdio, Arc<Mutex<String>>) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let program = File::options().read(true).write(true).open(OsStr::from_bytes(name.as_bytes())).unwrap();
+    let (mut person, shown) = (File::from(person), Arc::new(Mutex::new(String::new())));
+    let writes = shown.clone();
+    std::thread::spawn(move || {
+        let mut some = [0; 4096];
+        // Ends with an error once no program has the terminal any more.
+        while let Ok(count) = person.read(&mut some) {
+            writes.lock().unwrap().push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    });
+    (program.into(), shown)
+}
+
+#[test]
+fn status_is_shown_in_place_until_somebody_has_seen_enough() {
+    let rig = rig("schedule: {every: 1h}");
+    let mut daemon = Daemon::start(&rig);
+    let (screen, shown) = terminal();
+    let mut watching = rig.with_config(&["status", "--watch"]).stdout(screen).spawn().unwrap();
+    let last = || {
+        let shown = shown.lock().unwrap();
+        shown.rsplit_once("\x1b[2K").map_or(shown.clone(), |(_, last)| last.to_owned())
+    };
+    wait_until("show the job", || last().contains("j:"));
+    assert!(!last().contains("paused"), "{}", last());
+    assert_eq!(Ran::of(&mut rig.with_config(&["pause", "j", "--json"])).code, 0);
+    wait_until("show that it is paused", || last().contains("paused"));
+    assert!(shown.lock().unwrap().contains("\x1b[2K"), "nothing was taken back");
+    kill_process(Pid::from_child(&watching), Signal::INT).unwrap();
+    let mut status = None;
+    wait_until("end the watching", || {
+        status = watching.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(0));
+    daemon.stop();
 }
 
 #[test]
