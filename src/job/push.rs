@@ -212,9 +212,9 @@ impl<D: Dial> Push<'_, D> {
             (round.parts(self.near.clone(), reached.far.clone()), round.rules(reached.in_doubt));
         let looked = std::mem::replace(&mut reached.staged, Ok(None));
         let mut engine = Engine::prepare(parts, round.options(rules), looked).await?;
-        if reached.is_new {
+        if reached.is_new || !round.has_synced_all().await? {
             // Without it, what a power cut leaves would be taken for another root.
-            [own::folder(), own::root_file()].iter().for_each(|path| engine.note_placed(path));
+            [own::folder(), own::root_file()].iter().for_each(|path| engine.note_found(path));
         }
         if let Some(naming) = naming {
             engine.check_beside(Folders::May, naming);
@@ -317,6 +317,11 @@ impl<D: Dial> Round<D> {
             || !self.has_base().await?
             || !self.context.journal.intents(self.context.job).await?.is_empty()
             || (self.spec.durable && !self.context.journal.is_synced(self.context.job).await?))
+    }
+
+    /// Whether a round with something to carry has come to its end, and what rounds placed is durable.
+    async fn has_synced_all(&self) -> Result<bool> {
+        Ok(self.has_base().await? && self.context.journal.is_synced(self.context.job).await?)
     }
 
     /// The near root from now on, once anything can be agreed on with it.

@@ -334,9 +334,10 @@ impl<S: Tree, T: Tree> Engine<S, T> {
         !self.shared.lock_touched().is_empty()
     }
 
-    /// Something of ours was put there beside the actions, which is to be durable as well.
-    pub fn note_placed(&self, path: &RelPath) {
-        self.shared.touch(path);
+    /// Something of ours stands there, put there beside the actions or by an earlier attempt, and is to be durable as
+    /// well.
+    pub fn note_found(&self, path: &RelPath) {
+        self.shared.adopt(path);
     }
 
     /// Folders of the target in which something was placed or from which something was taken.
