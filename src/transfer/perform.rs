@@ -244,7 +244,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             turn.link = Some(here).filter(|_| equal);
             return Ok(Fate::Equal(equal));
         }
-        if self.level() == Level::Ack && source.mtime.to_sftp() == target.mtime.to_sftp() {
+        let is_alike = source.mtime.to_sftp() == target.mtime.to_sftp();
+        if self.level() == Level::Ack && is_alike && !turn.is_known_to_differ() {
             return Ok(Fate::Equal(true));
         }
         let (here, there) = futures_util::future::join(
@@ -351,6 +352,12 @@ impl Turn {
         self.link.clone().or_else(of_base).ok_or_else(|| {
             Error::new(ErrorKind::Internal, "record the link", &self.sight.path).detail("nobody read it")
         })
+    }
+
+    /// Whether the content of a side was read and is not what base knows of both.
+    fn is_known_to_differ(&self) -> bool {
+        let has_hash = self.sight.base.as_ref().is_some_and(|base| base.hash.is_some());
+        has_hash && [self.facts.source_is_base, self.facts.target_is_base].contains(&Some(false))
     }
 
     /// What is known of a file's content that both sides have.
