@@ -6,9 +6,12 @@ use super::abilities::{Can, LinkOrder};
 use super::lane::Lane;
 use super::sftp::SftpTree;
 use super::status::kind_of;
+use crate::clock::SystemRandom;
 use crate::entry::Kind;
 use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::id::Token;
 use crate::path::{Name, RelPath, escape, from_wire, to_wire};
+use crate::tree::own;
 
 impl SftpTree {
     /// Makes a link with the names in this order.
@@ -44,18 +47,35 @@ impl SftpTree {
         Err(Error::new(ErrorKind::Unsupported, operation, escape(wire_path)).detail(why))
     }
 
-    /// An error for a link on a server that would rename what it points to. `to` lies in a folder of ours.
-    pub(super) async fn refuse_to_follow(&self, from: &RelPath, to: &RelPath) -> Result<()> {
+    /// An error for a link that a server might follow where it is to be renamed or replaced itself. What it does is
+    /// found out beside `ours`, which is a name of ours.
+    pub(super) async fn refuse_to_follow(&self, path: &RelPath, ours: &RelPath) -> Result<()> {
         if self.known().keeps_links == Can::Yes {
             return Ok(());
         }
-        let wire_path = self.at(from);
+        let wire_path = self.at(path);
         let seen = self.lstat_at(&self.lane(), &wire_path).await?;
         if seen.is_none_or(|stat| stat.kind != Kind::Link) {
             return Ok(());
         }
-        self.link_order(to).await?;
-        self.refuse_links("rename", &wire_path)
+        let refused = |why: &str| {
+            Error::new(ErrorKind::Unsupported, "rename the link", escape(&wire_path)).detail(why.to_owned())
+        };
+        let tried = match self.known().keeps_links {
+            Can::Unknown => self.link_order(&fresh_link(ours)?).await.map(drop),
+            _ => Ok(()),
+        };
+        match (tried, self.known().keeps_links) {
+            (Err(error), _) if error.kind().loses_connection() => Err(error),
+            (_, Can::Yes) => Ok(()),
+            (_, Can::No) => Err(refused("the server follows symbolic links where it should rename them")),
+            (Ok(()), Can::Unknown) => {
+                Err(refused("the server makes no links, and so does not show whether it follows them"))
+            }
+            (Err(error), Can::Unknown) => {
+                Err(refused("what the server does with links cannot be found out").because(error))
+            }
+        }
     }
 
     /// Finds out which way round this server takes SYMLINK's names, with both of them in our own
@@ -114,17 +134,12 @@ impl SftpTree {
         stays.map(|stays| if stays { Can::Yes } else { Can::No })
     }
 
+    /// Only what is seen counts: a refusal may have any reason.
     async fn stays(&self, lane: &Lane, [link, file, moved]: [&[u8]; 3], target: &[u8]) -> Result<bool> {
-        let told = self.link_target(lane, link).await;
-        let moved_it = match told {
-            Ok(told) if told == target => self.rename_onto_nothing(link, moved).await,
-            told => told.and(Err(Error::new(ErrorKind::Unsupported, "read the link", escape(link)))),
-        };
-        match moved_it {
-            Err(error) if error.kind().loses_connection() => return Err(error),
-            Err(_) => return Ok(false),
-            Ok(()) => {}
+        if self.link_target(lane, link).await? != target {
+            return Ok(false);
         }
+        self.rename_onto_nothing(link, moved).await?;
         let kind = async |path| self.lstat_at(lane, path).await.map(|seen| seen.map(|stat| stat.kind));
         Ok(kind(moved).await? == Some(Kind::Link) && kind(file).await? == Some(Kind::File))
     }
@@ -144,6 +159,15 @@ impl SftpTree {
             _ => Ok(()),
         }
     }
+}
+
+/// A name that nobody has, where `ours` is. Nothing is tried in the trash: there are names of users there.
+fn fresh_link(ours: &RelPath) -> Result<RelPath> {
+    let folder =
+        if ours.is_within(&own::trash()) { own::folder() } else { ours.parent().unwrap_or_default() };
+    let name = Name::new(format!(".highwater-{}", Token::draw(&SystemRandom)).into_bytes())
+        .map_err(|e| Error::new(ErrorKind::Internal, "name a link in", &folder).because(e))?;
+    Ok(folder.join(&name))
 }
 
 /// The names by which it is found out what a server does with links, beside the link that is wanted.

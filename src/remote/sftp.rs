@@ -374,6 +374,7 @@ impl Tree for SftpTree {
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
         let (from, to) = (self.at(staged), self.at(target));
+        self.refuse_to_follow(target, staged).await?;
         match self.rename_over(&from, &to).await {
             Ok(true) => Ok(*finished),
             Ok(false) => {
