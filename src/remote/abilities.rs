@@ -64,8 +64,6 @@ pub struct Known {
     pub link_order: LinkOrder,
     /// Whether a link is told as it was made, and is renamed rather than what it points to.
     pub keeps_links: Can,
-    /// Whether a file that is being written can be read through that same handle without harm.
-    pub reads_staged: Can,
     /// Whether a file may be written in any order: the end first, the beginning later.
     pub write_at: Can,
     /// Whether one file may be written through two handles on two channels.
@@ -91,7 +89,6 @@ impl Known {
             keeps_mtime: or(self.keeps_mtime, before.keeps_mtime),
             link_order,
             keeps_links: or(self.keeps_links, before.keeps_links),
-            reads_staged: or(self.reads_staged, before.reads_staged),
             write_at: or(self.write_at, before.write_at),
             two_handles: or(self.two_handles, before.two_handles),
             keeps_order: or(self.keeps_order, before.keeps_order),
@@ -123,11 +120,12 @@ impl Abilities {
         offers("lsetstat@openssh.com", &mut known.lsetstat);
         offers("statvfs@openssh.com", &mut known.statvfs);
         known.keeps_order = order_of(ident, announced);
-        if known.keeps_order == Can::Yes {
-            (known.keeps_links, known.reads_staged) = (Can::Yes, Can::Yes);
-        } else if resolves_links(ident) {
-            known.keeps_links = Can::No;
-        }
+        known.keeps_links = match known.keeps_order {
+            Can::Yes => Can::Yes,
+            _ if resolves_links(ident) => Can::No,
+            _ if remembered.keeps_order == Can::Yes => Can::Unknown, // another program serves SFTP there now
+            _ => known.keeps_links,
+        };
         Self(Mutex::new(known))
     }
 

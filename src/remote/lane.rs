@@ -50,6 +50,14 @@ const LARGEST_PAYLOAD_BYTES: u64 = crate::hash::PIECE_BYTES;
 /// Open handles where the server does not state its limit. libssh's server stops at 256.
 const PLAIN_HANDLES: u64 = 200;
 
+/// Handles that are counted at most. Where no order is kept (see `order_of` in abilities.rs), each staged file may be
+/// read back through another one, which is not.
+fn most_handles(announced: &Announced) -> u64 {
+    let most = announced.handles.unwrap_or(PLAIN_HANDLES);
+    let counted = if announced.has("fstatvfs@openssh.com") { most } else { most / 2 };
+    counted.clamp(1, MOST_HANDLES)
+}
+
 /// Handles we hold at most on one channel.
 const MOST_HANDLES: u64 = 900;
 
@@ -125,8 +133,7 @@ impl Lane {
             }
         });
         let announced = greet(&session, &fault, known).await?;
-        let handles = announced.handles.unwrap_or(PLAIN_HANDLES).clamp(1, MOST_HANDLES);
-        let most_handles = usize::try_from(handles).unwrap_or(1);
+        let most_handles = usize::try_from(most_handles(&announced)).unwrap_or(1);
         Ok(Self {
             session,
             announced,

@@ -61,7 +61,8 @@ impl Handle {
         reply.map(|r| stat_of(&r.attrs)).map_err(|e| self.error("look at", &e))
     }
 
-    /// Another handle to the same file, for reading alone. It is not among those that are counted.
+    /// Another handle to the same file, for reading alone. It is not among those that are counted: where such
+    /// handles are opened, half of what a server takes is left to them.
     async fn open_for_reading(&self) -> Result<Self> {
         let (lane, wire_path) = (self.lane.clone(), self.wire_path.clone());
         let opening = async move {
@@ -223,8 +224,10 @@ pub struct FarStaged {
     handle: Handle,
     abilities: Arc<Abilities>,
     sequence: Sequence,
-    /// To read back through, where the handle that writes is not for that.
-    reader: OnceCell<Handle>,
+    /// To read back through, where the handle that writes is not for that; `None`: the server gives no other.
+    reader: OnceCell<Option<Handle>>,
+    /// Whether it was opened again, rather than made.
+    was_there: bool,
     /// No byte of the file lies at or after this offset; unknown for a file that was there before.
     end: AtomicU64,
 }
@@ -242,7 +245,7 @@ impl FarStaged {
             Sequence::Answered(RwLock::new(()))
         };
         let end = AtomicU64::new(if reopened { u64::MAX } else { 0 });
-        Self { handle, abilities, sequence, reader: OnceCell::new(), end }
+        Self { handle, abilities, sequence, reader: OnceCell::new(), was_there: reopened, end }
     }
 
     /// Sends a request of its channel after all that was begun on it. `None`: the server keeps no order.
@@ -413,26 +416,25 @@ impl FarStaged {
         Ok(stat)
     }
 
-    /// The handle to read back through: not the one that writes, unless the server is known to take that.
-    /// `rclone serve sftp` (1.60, by pkg/sftp's request server) takes a READ on such a handle for a WRITE of as
-    /// many zeros, and answers OK.
+    /// The handle to read back through: not the one that writes. `rclone serve sftp` (1.60, by pkg/sftp's request
+    /// server) takes a READ on such a handle for a WRITE of as many zeros, and answers OK. Where there is no other
+    /// one, what comes of it is compared; but never so with a file that was there before, of which something counts
+    /// as proved already.
     async fn to_read_through(&self) -> Result<&Handle> {
-        if self.abilities.known().reads_staged == Can::Yes {
-            return Ok(&self.handle);
-        }
-        match self.reader.get_or_try_init(|| self.handle.open_for_reading()).await {
-            Err(error) if !error.kind().loses_connection() => {
+        let open = async || match self.handle.open_for_reading().await {
+            Err(error) if !error.kind().loses_connection() && !self.was_there => {
                 tracing::debug!("no second handle to read back through: {error}: {}", error.reason());
-                Ok(&self.handle) // nothing else is left; what comes of it is compared
+                Ok(None)
             }
-            reader => reader,
-        }
+            reader => reader.map(Some),
+        };
+        Ok(self.reader.get_or_try_init(open).await?.as_ref().unwrap_or(&self.handle))
     }
 
     async fn close_reader(&self) -> Result<()> {
         match self.reader.get() {
-            Some(reader) => reader.close().await,
-            None => Ok(()),
+            Some(Some(reader)) => reader.close().await,
+            _ => Ok(()),
         }
     }
 }
