@@ -11,7 +11,7 @@ use super::{Dial, Round};
 use crate::clock::Random;
 use crate::entry::{Listing, Time};
 use crate::error::Result;
-use crate::id::{JobId, Token};
+use crate::id::{JobId, RoundId, Token};
 use crate::journal::Journal;
 use crate::plan::guard::FarRoot;
 use crate::tree::{Tree, own};
@@ -106,7 +106,7 @@ impl<D: Dial> Round<D> {
         let (journal, job) = (self.context.journal.clone(), self.context.job);
         let (agent, random) = (self.agent.clone(), self.context.random.clone());
         let (now, durable) = (self.context.clock.now(), self.spec.durable);
-        Naming { far, id, generation, journal, job, agent, random, now, durable }
+        Naming { far, id, generation, journal, job, round: self.id, agent, random, now, durable }
     }
 
     /// The id that a root without one shall get. The journal knows it first: a rename that was cut off may
@@ -135,6 +135,7 @@ struct Naming<T> {
     generation: i64,
     journal: Journal,
     job: JobId,
+    round: RoundId,
     agent: Token,
     random: Arc<dyn Random>,
     now: Time,
@@ -146,6 +147,7 @@ impl<T: Tree> Naming<T> {
     async fn run(self) -> Result<bool> {
         let (agent, random, now, durable) = (&self.agent, self.random.as_ref(), self.now, self.durable);
         let writer = Writer { agent, random, now, durable };
+        self.journal.places(self.job, self.round).await?; // until it is durable, each round sees to that
         let id = write_root_id(self.far.as_ref(), &self.id, &writer).await?;
         remember(&self.journal, self.job, id, self.generation).await?;
         Ok(true)

@@ -490,7 +490,7 @@ mod tests {
         for unknown in [1, 4] {
             assert!(is_in_doubt(&state, unknown), "{unknown}");
         }
-        // Doubt that was there stays until its round has come to its end.
+        // Doubt that was there stays until the generation was raised.
         pend(&mut state, 7);
         assert!(is_in_doubt(&state, 7));
     }

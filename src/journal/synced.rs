@@ -13,7 +13,10 @@ use crate::id::{JobId, RoundId};
 use crate::path::RelPath;
 use crate::tree::own;
 
-const PLACES: &str = "UPDATE jobs SET placed_round = max(placed_round, ?2) WHERE id = ?1";
+/// A round that has synced may place more in another attempt.
+const PLACES: &str =
+    "UPDATE jobs SET placed_round = max(placed_round, ?2), synced_round = min(synced_round, ?2 - 1)
+                      WHERE id = ?1";
 const SYNCED: &str = "UPDATE jobs SET synced_round = max(synced_round, ?2) WHERE id = ?1";
 const IS_SYNCED: &str = "SELECT placed_round <= synced_round FROM jobs WHERE id = ?1";
 const UNSYNCED: &str = "SELECT kind = 2, path FROM base WHERE job = ?1
