@@ -276,10 +276,10 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(Ok(Content { stat: whole.after, data: whole.data, hash, racy }))
     }
 
-    /// How much of a small file is asked for: one byte more than are expected, where what is asked for takes its
-    /// share of a window.
+    /// How much of a small file is asked for: not much more than is expected, where what is asked for takes its
+    /// share of a window. The looks before and after tell whether it grew.
     fn most_read(&self, size: u64) -> u64 {
-        if self.reads_far() { size.min(PIECE_BYTES) + 1 } else { PIECE_BYTES }
+        if self.reads_far() { (size + 1).min(PIECE_BYTES) } else { PIECE_BYTES }
     }
 
     /// A far source is read a second time, after the first read ended: nothing else can tell whether

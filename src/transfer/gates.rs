@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use super::verdict::Verdict;
+use tokio::sync::SetOnce;
+
 use crate::path::RelPath;
 
 /// The folders of one round that are not there yet, or could not be made.
 #[derive(Debug, Default)]
 pub(super) struct Gates(Mutex<HashMap<RelPath, Gate>>);
 
-/// Whether the folder was made, once that is known.
-type Gate = Arc<Verdict<bool>>;
+/// Whether the folder was made, once that is known. Those who wait go on in the order in which they came, which
+/// `watch` does not see to: the same round takes the same steps.
+type Gate = Arc<SetOnce<bool>>;
 
 /// Opens one gate. Dropping it unused means that the folder could not be made.
 pub(super) struct Opener {
@@ -22,14 +24,14 @@ pub(super) struct Opener {
 impl Gates {
     /// Announces a folder before anything that goes into it is begun.
     pub fn announce(&self, path: &RelPath) -> Opener {
-        let gate = Arc::new(Verdict::new());
+        let gate = Arc::new(SetOnce::new());
         self.lock().insert(path.clone(), gate.clone());
         Opener { path: path.clone(), gate }
     }
 
     /// Notes that a folder is there.
     pub fn open(&self, opener: Opener) {
-        opener.gate.decide(true);
+        let _ = opener.gate.set(true); // nobody else does
         self.lock().remove(&opener.path);
     }
 
@@ -38,7 +40,7 @@ impl Gates {
         let Some(folder) = path.parent() else { return true };
         let gate = self.lock().get(&folder).cloned();
         let Some(gate) = gate else { return true };
-        gate.wait().await
+        *gate.wait().await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RelPath, Gate>> {
@@ -48,7 +50,7 @@ impl Gates {
 
 impl Drop for Opener {
     fn drop(&mut self) {
-        self.gate.decide(false);
+        let _ = self.gate.set(false); // unless it was made
     }
 }
 

@@ -24,7 +24,6 @@ pub mod staging;
 pub mod tally;
 pub mod throttle;
 mod trash;
-mod verdict;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
