@@ -64,6 +64,8 @@ pub struct Known {
     pub link_order: LinkOrder,
     /// Whether a link is told as it was made, and is renamed rather than what it points to.
     pub keeps_links: Can,
+    /// Whether a file that is being written is better read through that same handle than through another.
+    pub reads_staged: Can,
     /// Whether a file may be written in any order: the end first, the beginning later.
     pub write_at: Can,
     /// Whether one file may be written through two handles on two channels.
@@ -89,6 +91,7 @@ impl Known {
             keeps_mtime: or(self.keeps_mtime, before.keeps_mtime),
             link_order,
             keeps_links: or(self.keeps_links, before.keeps_links),
+            reads_staged: or(self.reads_staged, before.reads_staged),
             write_at: or(self.write_at, before.write_at),
             two_handles: or(self.two_handles, before.two_handles),
             keeps_order: or(self.keeps_order, before.keeps_order),
@@ -126,6 +129,7 @@ impl Abilities {
             _ if remembered.keeps_order == Can::Yes => Can::Unknown, // another program serves SFTP there now
             _ => known.keeps_links,
         };
+        known.reads_staged = if keeps_first_size(ident) { Can::Yes } else { Can::Unknown };
         Self(Mutex::new(known))
     }
 
@@ -157,6 +161,12 @@ fn order_of(ident: &str, announced: &Announced) -> Can {
 /// it points to, to another disk too. Pushes find that out with links of their own. A pull writes nothing over
 /// there: it goes by the name.
 fn resolves_links(ident: &str) -> bool {
+    ident.starts_with("SSH-2.0-mod_sftp")
+}
+
+/// ProFTPD's mod_sftp (1.3.8) remembers how long a file was when a handle was opened, or written through: another
+/// handle ends there whatever was written since. Reading through the handle that writes is exact.
+fn keeps_first_size(ident: &str) -> bool {
     ident.starts_with("SSH-2.0-mod_sftp")
 }
 

@@ -44,6 +44,11 @@ const READ_WINDOW_BYTES: usize = 4 << 20;
 /// draft-ietf-secsh-filexfer-02 §3).
 const PLAIN_PAYLOAD_BYTES: u64 = 32 * 1024;
 
+/// What one WRITE carries there: with all that stands before its content (281 bytes, the handle may have 256) it
+/// fits into one SSH packet of 32 KiB. ProFTPD's mod_sftp (1.3.8) answers no more when requests that were cut in two
+/// arrive on several channels at once.
+const PLAIN_WRITE_BYTES: u64 = PLAIN_PAYLOAD_BYTES - 512;
+
 /// What one READ or WRITE carries at most: one piece.
 const LARGEST_PAYLOAD_BYTES: u64 = crate::hash::PIECE_BYTES;
 
@@ -172,12 +177,12 @@ impl Lane {
 
     /// How much one WRITE may carry.
     pub fn write_bytes(&self) -> u64 {
-        payload(self.announced.write_bytes)
+        payload(self.announced.write_bytes, PLAIN_WRITE_BYTES)
     }
 
     /// How much one READ may ask for.
     pub fn read_bytes(&self) -> u64 {
-        payload(self.announced.read_bytes)
+        payload(self.announced.read_bytes, PLAIN_PAYLOAD_BYTES)
     }
 
     /// Room for a WRITE of `bytes`, at most one payload.
@@ -245,8 +250,8 @@ impl Lane {
     }
 }
 
-fn payload(stated: Option<u64>) -> u64 {
-    stated.unwrap_or(PLAIN_PAYLOAD_BYTES).clamp(1, LARGEST_PAYLOAD_BYTES)
+fn payload(stated: Option<u64>, otherwise: u64) -> u64 {
+    stated.unwrap_or(otherwise).clamp(1, LARGEST_PAYLOAD_BYTES)
 }
 
 async fn query(session: &RawSftpSession, extension: &str, payload: Vec<u8>) -> Result<Vec<u8>, SftpError> {
@@ -321,6 +326,13 @@ mod tests {
     use crate::tree::{SourceFile, StagedFile, Tree};
 
     const HELLO: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];
+
+    #[test]
+    fn no_plain_write_is_cut_in_two_by_its_channel() {
+        let (before_content, packet) = (4 + 1 + 4 + (4 + 256) + 8 + 4, 32 * 1024);
+        assert!(payload(None, PLAIN_WRITE_BYTES) + before_content <= packet);
+        assert_eq!(payload(Some(40_000), PLAIN_WRITE_BYTES), 40_000);
+    }
 
     /// A server that answers requests with these packets in turn, whatever is asked, and then hangs up.
     /// An id of 0xee… in a packet becomes that of the request.

@@ -200,23 +200,31 @@ async fn a_second_handle_to_a_staged_file_is_proved_before_it_is_believed() {
     assert_eq!(tree.traits().writers, 1);
 }
 
+/// Reads back what is staged on a server with this identification, and counts the handles that it takes.
+async fn read_back(ident: &str, opened: u64) {
+    let server = Quirky::new([]);
+    let tree = server.tree_of(ident).await;
+    let staged = tree.stage(&at(".highwater-1")).await.unwrap();
+    staged.write_at(0, Bytes::from_static(b"content")).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(staged.read_at(0, 100).await.unwrap(), "content");
+    }
+    staged.finish(7, &META, false).await.unwrap();
+    assert_eq!(server.script.requests(Op::Open), opened, "{ident}");
+    assert_eq!(server.script.requests(Op::Close), opened, "{ident}: all is closed before it is placed");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rclone_is_never_asked_to_read_through_a_handle_that_writes() {
-    let check = async |ident: &str, opened: u64| {
-        let server = Quirky::new([]);
-        let tree = server.tree_of(ident).await;
-        let staged = tree.stage(&at(".highwater-1")).await.unwrap();
-        staged.write_at(0, Bytes::from_static(b"content")).await.unwrap();
-        for _ in 0..3 {
-            assert_eq!(staged.read_at(0, 100).await.unwrap(), "content");
-        }
-        staged.finish(7, &META, false).await.unwrap();
-        assert_eq!(server.script.requests(Op::Open), opened, "{ident}");
-        assert_eq!(server.script.requests(Op::Close), opened, "{ident}: all is closed before it is placed");
-    };
-    check("SSH-2.0-Highwater_0", 1).await;
-    check("SSH-2.0-rclone/v1.60.1", 2).await;
-    check("SSH-2.0-Go", 2).await;
+    read_back("SSH-2.0-Highwater_0", 1).await;
+    read_back("SSH-2.0-rclone/v1.60.1", 2).await;
+    read_back("SSH-2.0-Go", 2).await;
+}
+
+/// ProFTPD's mod_sftp 1.3.8 had other handles end where the file ended when they were opened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mod_sftp_is_read_back_through_the_handle_that_writes() {
+    read_back("SSH-2.0-mod_sftp", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
