@@ -242,6 +242,11 @@ impl Serve {
         Self { data, program, process, port, known_hosts }
     }
 
+    /// Its line for known_hosts.
+    pub fn known_hosts(&self) -> &str {
+        &self.known_hosts
+    }
+
     fn key(&self) -> PathBuf {
         self.program.home().join("client_key")
     }
