@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long)]
     pub list: bool,
     /// How many servers and clients are worked on at once
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
     pub at_once: u8,
     /// Where contrib/test has put what comes from PyPI (venv) and npm
     #[arg(long, value_name = "DIR", default_value = "target/peers")]
