@@ -11,7 +11,7 @@ use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::hash::{ContentHash, Level};
 use crate::path::RelPath;
-use crate::plan::{Action, Expect, Facts, Role, Seen, Sight, reconsider};
+use crate::plan::{Action, Expect, Facts, Role, Seen, Sight, Why, reconsider};
 use crate::tree::space::explain_space;
 use crate::tree::{SourceFile, Tree};
 
@@ -98,7 +98,11 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Action::PutLink { path, source, expect, known, .. } => {
                 Box::pin(self.put_link(path, source, expect, known.as_deref())).await
             }
-            Action::MakeDir { path, source, expect, .. } => {
+            Action::MakeDir { path, source, expect, why } => {
+                if *why != Why::New {
+                    // After a crash the old row would pass for this folder's, and nobody made that durable.
+                    self.record.forget_now(path).await?;
+                }
                 Box::pin(self.make_dir(path, source, expect, opener)).await
             }
             Action::AdoptDir { path, source, target, settled } => {

@@ -196,6 +196,11 @@ impl Record {
         self.journal.forget_base(self.job, path.clone()).await
     }
 
+    /// The same, committed when this returns.
+    pub(super) async fn forget_now(&self, path: &RelPath) -> Result<()> {
+        self.journal.forget_base_committed(self.job, path.clone()).await
+    }
+
     /// Notes that deletes are about to be done.
     pub(super) async fn begin_deletes(&self, clock: &dyn Clock) -> Result<()> {
         let begin = || self.journal.begin_deletes(self.job, clock.now());

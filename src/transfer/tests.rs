@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::{ManualClock, SeededRandom};
 use crate::entry::{Kind as EntryKind, Stat, Time};
 use crate::hash::Level;
-use crate::id::JobId;
+use crate::id::{JobId, RoundId};
 use crate::journal::Journal;
 use crate::monitor::Silent;
 use crate::outcome::Mode;
@@ -83,9 +83,14 @@ async fn scene() -> Scene {
 impl Scene {
     /// Begins to carry what the scan took for this file, and goes on until everything waits for the name.
     async fn begin(&mut self, path: &str, source: Stat) {
-        let sight = Sight { path: rel(path), base: None, source: Seen::Here(source), target: Seen::Absent };
         let (expect, why) = (Expect::Absent, Why::New);
-        let action = Action::Put { path: rel(path), source, expect, known: None, why };
+        self.submit(source, Action::Put { path: rel(path), source, expect, known: None, why }).await;
+    }
+
+    /// The same with any action.
+    async fn submit(&mut self, source: Stat, action: Action) {
+        let path = action.path().clone();
+        let sight = Sight { path, base: None, source: Seen::Here(source), target: Seen::Absent };
         self.engine.submit(&sight, action).await.unwrap();
         for _ in 0..1000 {
             tokio::task::yield_now().await;
@@ -114,6 +119,29 @@ async fn what_came_while_the_root_was_named_is_not_replaced_unseen() {
     let kept = own::trash_of("round").join_path(&rel("f"));
     assert_eq!(content(&target, &kept).await, b"somebody else's");
     assert_eq!(tally.counts().displaced, 1);
+}
+
+#[tokio::test]
+async fn an_old_row_does_not_pass_for_that_of_a_folder_made_again() {
+    let mut scene = scene().await;
+    scene.source.make_dir(&rel("d"), 0o755).await.unwrap();
+    let source = scene.source.stat(&rel("d")).await.unwrap().unwrap();
+    let record = Record::new(scene.journal.clone(), scene.job, RoundId(1), Mode::Push);
+    record.folder(&rel("d"), source, source, false).await.unwrap();
+    scene.journal.flush().await.unwrap();
+    let (path, expect, why) = (rel("d"), Expect::Absent, Why::Missing);
+    scene.submit(source, Action::MakeDir { path, source, expect, why }).await;
+    let made = async {
+        while scene.target.stat(&rel("d")).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), made).await.expect("it is made");
+    assert_eq!(
+        scene.journal.base_get(scene.job, &rel("d")).await.unwrap(),
+        None,
+        "and nobody wrote that down"
+    );
 }
 
 #[tokio::test]
