@@ -162,8 +162,8 @@ impl<D: Dial> Push<'_, D> {
             return round.close_unconnected(&ending).await;
         };
         engine.checked().await?;
-        let (far, generation) = (reached.far.clone(), reached.generation);
-        let sure = !ending.removals.is_empty() || reached.in_doubt || (self.goes_on && self.changes);
+        let (far, generation, in_doubt) = (reached.far.clone(), reached.generation, reached.in_doubt);
+        let sure = !ending.removals.is_empty() || in_doubt || (self.goes_on && self.changes);
         let places = engine.places();
         let sure = async {
             if !sure {
@@ -179,7 +179,7 @@ impl<D: Dial> Push<'_, D> {
             // Beside the files there may have been no room for it.
             Some(Err(error)) if error.kind().ends_round() => return Err(error),
             Some(Err(_)) => round.mark(far.as_ref(), generation, true).await?,
-            None => round.mark(far.as_ref(), generation, engine.has_changed()).await?,
+            None => round.mark(far.as_ref(), generation, in_doubt || engine.has_changed()).await?,
         }
         if self.looks {
             round.remember_audit().await?;
