@@ -2,8 +2,9 @@
 //! durable.
 //!
 //! A change of names is taken back as a whole or not at all, as on a file system with a journal, and any of
-//! them may be, whatever became of the others, as POSIX has it. A folder's sync settles the changes that gave
-//! it a name, and those that only took one away from it.
+//! them may be, whatever became of the others, as POSIX has it. A folder's sync settles every change that it
+//! takes part in: as a rename is never taken back by halves, the folder it came from is as good as the one it
+//! went to.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +37,13 @@ impl Store {
 
     /// Notes a change of names.
     pub(super) fn note_names(&mut self, changes: Vec<Change>) {
-        if self.is_durable || self.unsynced.is_none() {
+        if self.is_durable {
+            return changes.iter().for_each(|change| {
+                self.sync_way_to(change.folder);
+                change.after.into_iter().for_each(|inode| self.sync_below(inode));
+            });
+        }
+        if self.unsynced.is_none() {
             return;
         }
         changes.iter().filter_map(|change| change.before).for_each(|inode| self.hold(inode));
@@ -49,6 +56,7 @@ impl Store {
     pub(super) fn note_content(&mut self, inode: u64) {
         let Some(unsynced) = &self.unsynced else { return };
         if self.is_durable {
+            self.sync_way_to(inode);
             return self.sync_content(inode);
         }
         if !unsynced.contents.contains_key(&inode) {
@@ -67,12 +75,31 @@ impl Store {
     /// Makes the names in a folder durable.
     pub(super) fn sync_names(&mut self, folder: u64) {
         let Some(unsynced) = &mut self.unsynced else { return };
-        let gains = |changes: &[Change]| changes.iter().any(|c| c.folder == folder && c.after.is_some());
-        let only_loses = |changes: &[Change]| matches!(changes, [c] if c.folder == folder);
-        let names = std::mem::take(&mut unsynced.names);
-        let (synced, left) = names.into_iter().partition(|c| gains(c) || only_loses(c));
+        let takes_part = |changes: &Vec<Change>| changes.iter().any(|change| change.folder == folder);
+        let (synced, left) = std::mem::take(&mut unsynced.names).into_iter().partition(takes_part);
         unsynced.names = left;
         self.let_go(synced);
+    }
+
+    /// Makes the names durable by which an inode is reached: what is in it could not be durable without them.
+    fn sync_way_to(&mut self, inode: u64) {
+        let Some(unsynced) = &mut self.unsynced else { return };
+        let leads_there = |changes: &Vec<Change>| changes.iter().any(|change| change.after == Some(inode));
+        let (synced, left) = std::mem::take(&mut unsynced.names).into_iter().partition(leads_there);
+        unsynced.names = left;
+        let synced: Vec<Vec<Change>> = synced;
+        let above: Vec<u64> = synced.iter().flatten().map(|change| change.folder).collect();
+        self.let_go(synced);
+        above.into_iter().for_each(|folder| self.sync_way_to(folder));
+    }
+
+    /// Makes all names below a folder durable: who put it in its place put them there as well.
+    fn sync_below(&mut self, folder: u64) {
+        let mut waiting = vec![folder];
+        while let Some(folder) = waiting.pop() {
+            self.sync_names(folder);
+            waiting.extend(self.children(folder).into_iter().flat_map(|children| children.values()));
+        }
     }
 
     fn let_go(&mut self, changes: Vec<Vec<Change>>) {
@@ -112,6 +139,9 @@ impl Store {
     /// What of an unsynced file reaches the disk is up to the disk.
     fn damage(&mut self, inode: u64, durable: Vec<u8>, random: &dyn Random) {
         let Some(Content::File(live)) = self.content_of(inode) else { return };
+        if *live == durable {
+            return; // it was written over with what it held
+        }
         let kept = match random.u64() % 4 {
             0 => return,
             1 => durable,
@@ -140,10 +170,10 @@ mod tests {
     async fn cuts(syncs_content: bool, folders: &[&str]) -> Vec<[Option<String>; 2]> {
         let mut seen = Vec::new();
         for seed in 0..200 {
-            let memory = Memory::near().and(&[("f", "old", 1)]);
+            let memory = Memory::near().and(&[("f", "old", 1), ("stage/", "", 1)]);
             memory.lose_unsynced();
             memory.make_dir(&rel("d"), 0o755).await.unwrap();
-            for (staged, target) in [("s", "f"), ("t", "d/g")] {
+            for (staged, target) in [("stage/s", "f"), ("stage/t", "d/g")] {
                 let file = memory.stage(&rel(staged)).await.unwrap();
                 file.write_at(0, Bytes::from_static(b"new")).await.unwrap();
                 let meta = Meta { mode: 0o644, mtime: Time::from_secs(1) };
@@ -180,6 +210,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_rename_is_durable_in_both_folders_or_in_none() {
+        let seen = cuts(true, &["stage"]).await;
+        assert!(seen.iter().all(|[f, _]| *f == text("new")), "{seen:?}");
+        assert!(seen.contains(&[text("new"), None]), "nobody made the folder durable that it went to");
+    }
+
+    #[tokio::test]
     async fn content_that_was_not_made_durable_may_be_empty_short_or_zeros() {
         let seen = cuts(false, &["", "d"]).await;
         for content in ["", "n", "\0\0\0", "new"] {
@@ -194,7 +231,10 @@ mod tests {
         memory.lose_unsynced();
         memory.put_file("kept", b"by its user", 1);
         memory.make_dir(&rel("lost"), 0o755).await.unwrap();
+        memory.make_dir(&rel("way"), 0o755).await.unwrap();
+        memory.put_file("way/there", b"as well", 1);
         memory.cut_power(&SeededRandom::new(3)); // takes all of it back
-        assert_eq!(memory.rows(), [("kept".into(), "by its user".into(), 1)]);
+        let kept = [("kept", "by its user", 1), ("way/", "", 0), ("way/there", "as well", 1)];
+        assert_eq!(memory.rows(), kept.map(|(path, content, mtime)| (path.into(), content.into(), mtime)));
     }
 }
