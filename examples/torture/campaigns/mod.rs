@@ -8,6 +8,7 @@ mod kills;
 mod listings;
 mod rekeys;
 mod server_kills;
+mod simulation;
 
 use crate::campaign::Campaign;
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Campaign> {
         journals::CAMPAIGN,
         listings::CAMPAIGN,
         rekeys::CAMPAIGN,
+        simulation::CAMPAIGN,
     ]
 }
 
