@@ -55,7 +55,15 @@ impl<T, E: std::fmt::Display> Doing<T> for std::result::Result<T, E> {
 }
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let mut args = args::Args::parse();
+    // Servers are started in folders of their own.
+    match std::path::absolute(&args.peers) {
+        Ok(peers) => args.peers = peers,
+        Err(e) => {
+            eprintln!("interop: where is {}: {e}", args.peers.display());
+            return ExitCode::FAILURE;
+        }
+    }
     if args.list {
         table::list();
         return ExitCode::SUCCESS;
