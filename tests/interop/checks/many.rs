@@ -1,11 +1,13 @@
 //! Much at once: content, handles, channels, names.
 
 use std::fs::File;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use highwater::clock::SeededRandom;
 use highwater::entry::{Meta, Time};
+use highwater::error::Kind;
 use highwater::id::Token;
 use highwater::path::RelPath;
 use highwater::tree::{SourceFile, StagedFile, Tree, own};
@@ -13,6 +15,9 @@ use highwater::tree::{SourceFile, StagedFile, Tree, own};
 use super::Check;
 use crate::bench::Bench;
 use crate::support::tree_of::noise;
+
+/// How long another channel may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Names in the largest folder.
 const NAMES: usize = 50_000;
@@ -120,7 +125,18 @@ fn several_channels(bench: &Bench<'_>) {
         let piece = |n: usize| content.slice(n * PIECE..(n + 1) * PIECE);
         // More than the window of one channel, so that another one is opened.
         join_all((0..8).map(|n| first.write_at((n * PIECE) as u64, piece(n)))).await;
-        let second = tree.reopen_beside(&name, &[&first]).await.unwrap().staged;
+        let second = async {
+            loop {
+                match tree.reopen_beside(&name, &[&first]).await {
+                    // It is opened in the background.
+                    Err(error) if error.kind() == Kind::Unsupported => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    opened => break opened.unwrap().staged,
+                }
+            }
+        };
+        let second = tokio::time::timeout(PATIENCE, second).await.expect("another channel");
         let of = |n: usize| if n.is_multiple_of(2) { &first } else { &second };
         try_join_all((0..8).rev().map(|n| of(n).write_at((n * PIECE) as u64, piece(n)))).await.unwrap();
         second.close().await.unwrap();
