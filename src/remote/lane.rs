@@ -55,14 +55,6 @@ const LARGEST_PAYLOAD_BYTES: u64 = crate::hash::PIECE_BYTES;
 /// Open handles where the server does not state its limit. libssh's server stops at 256.
 const PLAIN_HANDLES: u64 = 200;
 
-/// Handles that are counted at most. Where no order is kept (see `order_of` in abilities.rs), each staged file may be
-/// read back through another one, which is not.
-fn most_handles(announced: &Announced) -> u64 {
-    let most = announced.handles.unwrap_or(PLAIN_HANDLES);
-    let counted = if announced.has("fstatvfs@openssh.com") { most } else { most / 2 };
-    counted.clamp(1, MOST_HANDLES)
-}
-
 /// Handles we hold at most on one channel.
 const MOST_HANDLES: u64 = 900;
 
@@ -222,15 +214,15 @@ impl Lane {
         self.handles.clone().try_acquire_owned().ok()
     }
 
-    /// Another lane would help.
-    pub fn is_busy(&self) {
+    /// Tells that another lane would help.
+    pub fn ask_for_another(&self) {
         self.busy.notify_one();
     }
 
     /// Leave to open one more file; `None` once the channel is closed.
     pub async fn handle(&self) -> Option<OwnedSemaphorePermit> {
         if self.most_handles - self.free_handles().min(self.most_handles) >= MANY_HANDLES {
-            self.is_busy();
+            self.ask_for_another();
         }
         self.handles.clone().acquire_owned().await.ok()
     }
@@ -248,6 +240,14 @@ impl Lane {
     pub async fn query(&self, extension: &str, payload: Vec<u8>) -> Result<Vec<u8>, SftpError> {
         query(&self.session, extension, payload).await
     }
+}
+
+/// Handles that are counted at most. Where no order is kept (see `order_of` in abilities.rs), each staged file may be
+/// read back through another one, which is not.
+fn most_handles(announced: &Announced) -> u64 {
+    let most = announced.handles.unwrap_or(PLAIN_HANDLES);
+    let counted = if announced.has("fstatvfs@openssh.com") { most } else { most / 2 };
+    counted.clamp(1, MOST_HANDLES)
 }
 
 fn payload(stated: Option<u64>, otherwise: u64) -> u64 {

@@ -72,7 +72,7 @@ impl Lanes {
     /// Waits until a file may be opened, on the next channel in turn that has a handle left. `None`: they are closed.
     pub async fn seat(&self) -> Option<Seat> {
         if self.handles.available_permits() == 0 {
-            self.first().is_busy();
+            self.first().ask_for_another();
         }
         let of_all = self.handles.clone().acquire_owned().await.ok()?;
         let lane = self.next_free();

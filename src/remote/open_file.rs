@@ -416,10 +416,10 @@ impl FarStaged {
         Ok(stat)
     }
 
-    /// The handle to read back through: not the one that writes, unless the server is known to need it. `rclone serve sftp` (1.60, by pkg/sftp's request
-    /// server) takes a READ on such a handle for a WRITE of as many zeros, and answers OK. Where there is no other
-    /// one, what comes of it is compared; but never so with a file that was there before, of which something counts
-    /// as proved already.
+    /// The handle to read back through: not the one that writes, unless the server is known to need it. `rclone
+    /// serve sftp` (1.60, by pkg/sftp's request server) takes a READ on such a handle for a WRITE of as many zeros,
+    /// and answers OK. Where there is no other one, what comes of it is compared; but never so with a file that was
+    /// there before, of which something counts as proved already.
     async fn to_read_through(&self) -> Result<&Handle> {
         if self.abilities.known().reads_staged == Can::Yes {
             return Ok(&self.handle);
