@@ -4,6 +4,7 @@
 //! Needs python3 with aiosmtpd (Debian: python3-aiosmtpd).
 
 use std::fs::{self, File};
+use std::io;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -61,11 +62,11 @@ pub fn run(given: &Given) -> Result<Vec<String>> {
     write(&rig.near().join("a"), b"a round can succeed")?;
     rig.ask(&["now", "j"])?;
     hear(&rig, "recovered")?;
-    wait_until("ping", || Ok(read(&rig, "web.log").contains("POST /ping/start ")))?;
-    wait_until("ping that all is well", || Ok(read(&rig, "web.log").contains("POST /ping None")))?;
+    wait_until("ping", || Ok(read(&rig, "web.log")?.contains("POST /ping/start ")))?;
+    wait_until("ping that all is well", || Ok(read(&rig, "web.log")?.contains("POST /ping None")))?;
     rig.compare()?;
     daemon.stop()?;
-    if read(&rig, "daemon.log").contains("t0ken") {
+    if fs::read_to_string(rig.file("daemon.log")).doing("read the daemon's log")?.contains("t0ken") {
         return Err("the log has the secret of the webhook".into());
     }
     Ok(vec![
@@ -99,21 +100,25 @@ fn configure(rig: &Rig, web_port: u16, mail_port: u16) -> Result<()> {
 fn hear(rig: &Rig, event: &str) -> Result<()> {
     let subject = if event == "late" { "no success for" } else { "well again" };
     wait_until(&format!("hear {event} by the command"), || {
-        Ok(read(rig, "tell.log").contains(&format!("{event} j\n")))
+        Ok(read(rig, "tell.log")?.contains(&format!("{event} j\n")))
     })?;
     wait_until(&format!("hear {event} by the webhook"), || {
-        let told = read(rig, "web.log");
+        let told = read(rig, "web.log")?;
         Ok(told.lines().any(|line| {
             line.starts_with("POST /hook Bearer t0ken") && line.contains(&format!("\"event\":\"{event}\""))
         }))
     })?;
     wait_until(&format!("hear {event} by mail"), || {
-        Ok(read(rig, "mail.log").lines().any(|line| line.starts_with("Subject: ") && line.contains(subject)))
+        Ok(read(rig, "mail.log")?.lines().any(|line| line.starts_with("Subject: ") && line.contains(subject)))
     })
 }
 
-fn read(rig: &Rig, name: &str) -> String {
-    fs::read_to_string(rig.file(name)).unwrap_or_default() // made when there is something to hear
+/// What was heard so far; the file is made when there is something to hear.
+fn read(rig: &Rig, name: &str) -> Result<String> {
+    match fs::read_to_string(rig.file(name)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.doing("read what was heard"),
+    }
 }
 
 fn free_port() -> Result<u16> {
