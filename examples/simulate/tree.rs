@@ -152,6 +152,13 @@ impl Tree for SimTree {
         self.simple("place", target, async move |m, target| m.place(&from, target, &finished).await).await
     }
 
+    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        let (from, finished) = (staged.clone(), *finished);
+        let place =
+            async move |m: &Memory, target: &RelPath| m.place_onto_nothing(&from, target, &finished).await;
+        self.simple("place", target, place).await
+    }
+
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {
         self.simple("make_dir", path, async move |m, path| m.make_dir(path, mode).await).await
     }

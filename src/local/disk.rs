@@ -98,6 +98,19 @@ impl Disk {
         Label { root: self.root.clone(), path: path.clone() }
     }
 
+    async fn placed(&self, staged: &RelPath, target: &RelPath, finished: &Stat, how: Rename) -> Result<Stat> {
+        if finished.kind == Kind::Dir {
+            let detail = "a folder is never staged";
+            return Err(self.label(target).error(error::Kind::Internal, "place").detail(detail));
+        }
+        let from = staged.clone();
+        self.call("place", target, move |rooted, target| match how(rooted, &from, target) {
+            Err(error) if means_folder(&error) => Err(Errno::EXIST.into()),
+            outcome => outcome.and_then(|()| Ok(stat_of(&rooted.lstat(target)?))),
+        })
+        .await
+    }
+
     async fn staged(&self, operation: &'static str, path: &RelPath, how: OpenStaged) -> Result<DiskStaged> {
         let file = self.call(operation, path, how).await?;
         Ok(DiskStaged::new(file, self.label(path)))
@@ -105,6 +118,8 @@ impl Disk {
 }
 
 type OpenStaged = fn(&Rooted, &RelPath) -> io::Result<File>;
+
+type Rename = fn(&Rooted, &RelPath, &RelPath) -> io::Result<()>;
 
 impl Tree for Disk {
     type Source = DiskSource;
@@ -178,16 +193,11 @@ impl Tree for Disk {
     }
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
-        if finished.kind == Kind::Dir {
-            let detail = "a folder is never staged";
-            return Err(self.label(target).error(error::Kind::Internal, "place").detail(detail));
-        }
-        let from = staged.clone();
-        self.call("place", target, move |rooted, target| match rooted.rename(&from, target) {
-            Err(error) if means_folder(&error) => Err(Errno::EXIST.into()),
-            outcome => outcome.and_then(|()| Ok(stat_of(&rooted.lstat(target)?))),
-        })
-        .await
+        self.placed(staged, target, finished, Rooted::rename).await
+    }
+
+    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        self.placed(staged, target, finished, Rooted::rename_noreplace).await
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {
@@ -262,6 +272,7 @@ impl Tree for Disk {
             writers: 1,
             is_far: false,
             in_order: false,
+            replaces_nothing: true,
             round_trip: Duration::ZERO,
         }
     }

@@ -52,7 +52,9 @@ impl SftpTree {
     /// Another folder over the same channels.
     fn at_root(&self, root: RemoteRoot) -> Self {
         let (lanes, busy, abilities) = (self.lanes.clone(), self.busy.clone(), self.abilities.clone());
-        Self { root, lanes, busy, large_listing: Semaphore::new(1), abilities }
+        // Another folder may lie on another disk.
+        let renames_over_only = false.into();
+        Self { root, lanes, busy, large_listing: Semaphore::new(1), abilities, renames_over_only }
     }
 }
 
@@ -209,6 +211,10 @@ impl Tree for Far {
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
         self.explained(self.tree.place(staged, &self.there(target), finished).await)
+    }
+
+    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        self.explained(self.tree.place_onto_nothing(staged, &self.there(target), finished).await)
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {

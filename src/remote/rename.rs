@@ -72,6 +72,24 @@ impl SftpTree {
         }
     }
 
+    /// Over whatever stands there that is no folder.
+    pub(super) async fn place_over(&self, staged: &RelPath, target: &RelPath) -> Result<()> {
+        match self.rename_over(&self.at(staged), &self.at(target)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.refuse_folder(target).await?;
+                self.replace_by_detour(staged, target).await?;
+                self.abilities.learn(|k| k.posix_rename = Can::No); // what it refused can be done
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                self.refuse_folder(target).await?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where nothing renames over an existing name: move the old one aside, place, drop the old one.
     /// A crash in between leaves the old version where files are staged, which the next round sweeps; it
     /// sees the target missing and places again.

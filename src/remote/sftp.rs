@@ -5,6 +5,7 @@
 //! tree, and whoever connects again looks before acting.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{join, join_all, join4};
 use russh_sftp::client::error::Error as SftpError;
@@ -53,6 +54,8 @@ pub struct SftpTree {
     /// For the one listing that is larger than its share.
     pub(super) large_listing: Semaphore,
     pub(super) abilities: Arc<Abilities>,
+    /// RENAME has refused where nothing stood in the way.
+    pub(super) renames_over_only: AtomicBool,
 }
 
 impl SftpTree {
@@ -72,6 +75,7 @@ impl SftpTree {
             busy,
             large_listing: Semaphore::new(1),
             abilities: Arc::new(abilities),
+            renames_over_only: false.into(),
         })
     }
 
@@ -132,6 +136,11 @@ impl SftpTree {
         let flags = OpenFlags::READ | OpenFlags::WRITE;
         let handle = self.open_regular(seat, path, flags, "open the temporary file").await?;
         Ok(Some(FarStaged::new(handle, self.abilities.clone(), true)))
+    }
+
+    /// Servers that are known to keep order replace nothing by RENAME.
+    fn replaces_nothing(&self) -> bool {
+        self.known().keeps_order == Can::Yes && !self.renames_over_only.load(Ordering::Relaxed)
     }
 
     fn first_lane(&self) -> Arc<Lane> {
@@ -373,21 +382,22 @@ impl Tree for SftpTree {
     }
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
-        let (from, to) = (self.at(staged), self.at(target));
         self.refuse_to_follow(target, staged).await?;
-        match self.rename_over(&from, &to).await {
-            Ok(true) => Ok(*finished),
-            Ok(false) => {
-                self.refuse_folder(target).await?;
-                self.replace_by_detour(staged, target).await?;
-                self.abilities.learn(|k| k.posix_rename = Can::No); // what it refused can be done
+        self.place_over(staged, target).await.map(|()| *finished)
+    }
+
+    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        if !self.replaces_nothing() {
+            return self.place_over(staged, target).await.map(|()| *finished); // somebody has just looked
+        }
+        match self.rename_unless_taken(&self.at(staged), &self.at(target)).await {
+            // OpenSSH makes a second name and removes the first: not every disk has that, not every policy allows it.
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                self.place_over(staged, target).await?;
+                self.renames_over_only.store(true, Ordering::Relaxed);
                 Ok(*finished)
             }
-            Err(error) if error.kind() == ErrorKind::Failed => {
-                self.refuse_folder(target).await?;
-                Err(error)
-            }
-            Err(error) => Err(error),
+            outcome => outcome.map(|()| *finished),
         }
     }
 
@@ -522,6 +532,7 @@ impl Tree for SftpTree {
             writers: if known.two_handles.may() && known.write_at.may() { lanes.len() } else { 1 },
             is_far: true,
             in_order: known.keeps_order == Can::Yes,
+            replaces_nothing: self.replaces_nothing(),
             round_trip: lanes[0].round_trip(),
         }
     }

@@ -176,7 +176,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         crate::crash::point("small: staged");
         let Content { stat, data, hash, racy } = content;
         let (len, meta) = (data.len() as u64, Meta::from(&stat));
-        let sealed = || self.finish_and_look(&file, len, &meta, item.path, self.options.durable);
+        let sealed = || self.finish_and_look(&file, len, &meta, item, self.options.durable);
         // Futures of one step live no longer than the step: with thousands of files under way they count.
         let (is_there, (finished, there)) = if len > 0 && self.options.sampling.picks(item.path, 0) {
             let proved = async {
@@ -223,16 +223,19 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(fate)
     }
 
-    /// Seals a file and looks at its target, at the same time unless sealing `takes_long`: between that look and
+    /// Seals a file and looks at its target, where that is not left to the rename: at the same time unless sealing `takes_long`: between that look and
     /// the rename nobody's change is seen. A server that keeps order looks when it has sealed.
     pub(super) async fn finish_and_look(
         &self,
         file: &T::Staged,
         len: u64,
         meta: &Meta,
-        path: &RelPath,
+        Carry { path, expect, .. }: &Carry<'_>,
         takes_long: bool,
     ) -> (Result<Stat>, Result<Option<Stat>>) {
+        if self.places_blindly(Kind::File, expect) {
+            return (file.finish(len, meta, self.options.durable).await, Ok(None));
+        }
         if !takes_long {
             return join(file.finish(len, meta, false), self.look_behind_gate(path)).await;
         }

@@ -550,7 +550,7 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let others = self.staged.let_go(); // everything written through them was answered
         try_join_all(others.iter().map(|hand| hand.close())).await?; // a late CLOSE may move the mtime
         let (finished, there) =
-            engine.finish_and_look(self.staged.first(), self.stat.size, &meta, self.path, true).await;
+            engine.finish_and_look(self.staged.first(), self.stat.size, &meta, item, true).await;
         let (finished, there) = (finished?, there?);
         crate::crash::point("large: finished");
         let placing = Placing {

@@ -46,7 +46,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     /// Places something staged and finished, after `there` was seen at its target. `Ok(Stale)` leaves
     /// the staged file where it is.
     pub(super) async fn place(&self, placing: Placing, expect: &Expect, there: Option<Stat>) -> Result<Fate> {
-        let waits = !self.check.has_passed();
+        let waits = !self.check.has_passed() && !self.places_blindly(placing.kind, expect);
         self.checked().await?;
         // The look was before that, and much may have come meanwhile.
         let there = if waits { self.look_behind_gate(&placing.path).await? } else { there };
@@ -61,11 +61,21 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.will_place();
         self.record.intend(&placing).await?;
         crate::crash::point("place: intended");
-        let place = || self.target.place(&placing.staged, &placing.path, &placing.finished);
-        let placed = match self.let_in(&placing.path, place).await {
+        let (staged, path, finished) = (&placing.staged, &placing.path, &placing.finished);
+        // Without a trash nothing makes way.
+        let replaces = there.is_some() && (matches!(expect, Expect::Replace(_)) || !self.keeps_trash());
+        let placed = if replaces {
+            self.let_in(path, || self.target.place(staged, path, finished)).await
+        } else {
+            self.let_in(path, || self.target.place_onto_nothing(staged, path, finished)).await
+        };
+        let placed = match placed {
             Ok(stat) => stat,
             Err(error) => {
                 Box::pin(self.give_up_intent(&placing, &error)).await?;
+                if error.kind() == ErrorKind::Exists && !replaces {
+                    return Box::pin(self.look_at_target(path)).await.map(Fate::Stale);
+                }
                 return if Box::pin(self.should_go_beside(&placing, &error)).await? {
                     Ok(Fate::Beside)
                 } else {
@@ -78,6 +88,13 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         self.record.placed(placing, placed).await?;
         crate::crash::point("place: recorded");
         Ok(Fate::Done)
+    }
+
+    /// Whether what is placed need not be looked for something in its way before: a file that stands there makes the
+    /// rename fail, also one that came in the last moment.
+    pub(super) fn places_blindly(&self, kind: Kind, expect: &Expect) -> bool {
+        let expects_nothing = matches!(expect, Expect::Absent | Expect::Unknown);
+        expects_nothing && kind == Kind::File && self.target.traits().replaces_nothing
     }
 
     /// Waits for the folder that something goes into.

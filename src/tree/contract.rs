@@ -82,6 +82,7 @@ pub fn checks<T: Tree>() -> Vec<Check<T>> {
         files::what_finish_returns_is_what_stands_there,
         files::place_replaces_files_and_links,
         files::place_never_replaces_a_folder,
+        files::what_goes_where_nothing_is_replaces_nothing,
         files::a_staged_file_can_be_gone_on_with,
         files::a_file_that_grows_to_megabytes_by_ranges,
         files::reads_end_where_the_file_ends,

@@ -102,6 +102,11 @@ impl<T: Tree> Tree for Faulty<T> {
         verdict.leave(self.inner.place(staged, target, finished).await)
     }
 
+    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        let verdict = self.script.enter("place", target, 0).await?;
+        verdict.leave(self.inner.place_onto_nothing(staged, target, finished).await)
+    }
+
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {
         let verdict = self.script.enter("make_dir", path, 0).await?;
         verdict.leave(self.inner.make_dir(path, mode).await)

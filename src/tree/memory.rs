@@ -34,6 +34,7 @@ pub const NEAR: Traits = Traits {
     writers: 1,
     is_far: false,
     in_order: true,
+    replaces_nothing: true,
     round_trip: Duration::ZERO,
 };
 
@@ -186,6 +187,13 @@ impl Tree for Memory {
     async fn place(&self, staged: &RelPath, target: &RelPath, _finished: &Stat) -> Result<Stat> {
         self.call("place", target, |store| {
             let inode = store.rename(staged, target, true)?;
+            Ok(store.stat(inode))
+        })
+    }
+
+    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, _finished: &Stat) -> Result<Stat> {
+        self.call("place", target, |store| {
+            let inode = store.rename(staged, target, false)?;
             Ok(store.stat(inode))
         })
     }

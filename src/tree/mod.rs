@@ -107,6 +107,15 @@ pub trait Tree: Send + Sync + 'static {
         finished: &Stat,
     ) -> impl Future<Output = Result<Stat>> + Send;
 
+    /// The same where nothing stands at `target`: that was looked at, or this side [replaces nothing by
+    /// itself](Traits::replaces_nothing). Errors with `Exists` if something is seen to stand there after all.
+    fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        finished: &Stat,
+    ) -> impl Future<Output = Result<Stat>> + Send;
+
     /// Makes a folder with these permission bits (plus what we need to write into it; the final bits
     /// are set by `set_meta`). Errors with `Exists` if anything stands there.
     fn make_dir(&self, path: &RelPath, mode: u32) -> impl Future<Output = Result<()>> + Send;
@@ -175,6 +184,9 @@ pub struct Traits {
     pub is_far: bool,
     /// Whether what is asked for is done in the order in which it was asked, without waiting for answers.
     pub in_order: bool,
+    /// Whether a file that is [placed onto nothing](Tree::place_onto_nothing) never replaces anything, so that nobody
+    /// has to look before.
+    pub replaces_nothing: bool,
     /// The shortest time from a request to its answer that was seen so far; zero: none was, or it is near.
     pub round_trip: Duration,
 }

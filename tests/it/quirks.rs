@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use highwater::entry::{Meta, Time};
+use highwater::entry::{Meta, Stat, Time};
 use highwater::error::Kind;
 use highwater::id::Token;
 use highwater::path::{RelPath, RemoteRoot};
@@ -60,13 +60,18 @@ fn at(path: &str) -> RelPath {
 
 /// Stages `content` in a staging folder and places it at `target`.
 async fn put(tree: &SftpTree, target: &str, content: &'static [u8]) -> highwater::error::Result<()> {
+    let (path, finished) = stage(tree, content).await?;
+    tree.place(&path, &at(target), &finished).await.map(drop)
+}
+
+async fn stage(tree: &SftpTree, content: &'static [u8]) -> highwater::error::Result<(RelPath, Stat)> {
     let agent = Token::parse("00112233445566778899aabbccddeeff").unwrap();
     own::make_folders(tree, &[own::folder(), own::stages(), own::stage(&agent)]).await.unwrap();
     let path = own::staged(&agent, &agent);
     let staged = tree.stage(&path).await?;
     staged.write_at(0, Bytes::from_static(content)).await?;
     let finished = staged.finish(content.len() as u64, &META, false).await?;
-    tree.place(&path, &at(target), &finished).await.map(drop)
+    Ok((path, finished))
 }
 
 const STAGE: &str = ".highwater/stage/00112233445566778899aabbccddeeff";
@@ -110,6 +115,20 @@ async fn an_old_version_that_cannot_be_removed_does_not_fail_the_new_one() {
     put(&tree, "f", b"old").await.unwrap();
     put(&tree, "f", b"new").await.unwrap();
     assert_eq!(std::fs::read(server.folder.path().join("f")).unwrap(), b"new");
+}
+
+/// OpenSSH's RENAME makes a second name for a file, which some disks do not have and some policies forbid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_rename_always_fails_what_stands_in_the_way_is_looked_for_before() {
+    let server = Quirky::new([Rule::on(Op::Rename, Fault::failure())]);
+    let tree = server.tree().await;
+    for (name, replaces_nothing) in [("one", true), ("two", false)] {
+        assert_eq!(tree.traits().replaces_nothing, replaces_nothing);
+        let (path, finished) = stage(&tree, b"content").await.unwrap();
+        tree.place_onto_nothing(&path, &at(name), &finished).await.unwrap();
+        assert_eq!(std::fs::read(server.folder.path().join(name)).unwrap(), b"content");
+    }
+    assert_eq!(server.script.requests(Op::Rename), 1, "asked for once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

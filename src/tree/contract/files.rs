@@ -138,6 +138,39 @@ pub(super) async fn place_never_replaces_a_folder<T: Tree>(bench: &Bench<'_, T>)
     assert_eq!(bench.content(&bench.at("full/kept")).await, b"kept".as_slice());
 }
 
+pub(super) async fn what_goes_where_nothing_is_replaces_nothing<T: Tree>(bench: &Bench<'_, T>) {
+    let stage = async || {
+        let staged = bench.temporary();
+        let file = good(bench.tree.stage(&staged).await);
+        good(file.write_at(0, Bytes::from_static(b"new")).await);
+        let finished = good(file.finish(3, &META, false).await);
+        (staged, finished)
+    };
+    let (staged, finished) = stage().await;
+    let placed = good(bench.tree.place_onto_nothing(&staged, &bench.at("file"), &finished).await);
+    assert_eq!(Stat { ctime: None, ..placed }, Stat { ctime: None, ..finished });
+    assert_eq!(bench.content(&bench.at("file")).await, b"new".as_slice());
+    assert_eq!(bench.kind(&staged).await, None);
+    if !bench.tree.traits().replaces_nothing {
+        return;
+    }
+    bench.put(&bench.at("file"), b"of somebody else").await;
+    good(bench.tree.make_dir(&bench.at("folder"), 0o755).await);
+    let mut taken = vec![("file", Kind::File), ("folder", Kind::Dir)];
+    if bench.keeps_links() {
+        good(bench.tree.make_link(&bench.at("link"), b"nowhere").await);
+        taken.push(("link", Kind::Link));
+    }
+    for (target, kind) in taken {
+        let (staged, finished) = stage().await;
+        let refused = bench.tree.place_onto_nothing(&staged, &bench.at(target), &finished).await;
+        assert_eq!(refused.map_err(|e| e.kind()).err(), Some(error::Kind::Exists), "{target}");
+        assert_eq!(bench.kind(&bench.at(target)).await, Some(kind));
+        assert_eq!(bench.kind(&staged).await, Some(Kind::File));
+    }
+    assert_eq!(bench.content(&bench.at("file")).await, b"of somebody else".as_slice());
+}
+
 pub(super) async fn a_staged_file_can_be_gone_on_with<T: Tree>(bench: &Bench<'_, T>) {
     let content = noise(4, 50_000);
     let staged = bench.temporary();
