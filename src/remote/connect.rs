@@ -12,6 +12,7 @@ use russh::{ChannelMsg, ChannelStream, Disconnect};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::again::Again;
 pub use super::algorithms::{Algorithms, Suite};
 use super::algorithms::{Offer, is_signed_as_agreed};
 pub use super::auth::Login;
@@ -113,7 +114,9 @@ pub(super) struct Session {
     wire: Grip,
     _watchdog: Watchdog,
     /// What it runs over; dropped after it.
-    line: Line,
+    pub(super) line: Arc<Line>,
+    /// For others beside it, if there may be any.
+    pub(super) again: Option<Again>,
 }
 
 /// Connects, checks the host key and logs in.
@@ -142,7 +145,7 @@ async fn connect_by(
         return Ok(Connection { endpoint, facts, accepted_new_key: None, pulse, carrier });
     }
     let known = trust.look_up(&endpoint.host, endpoint.port)?;
-    let line = Line::begin(route).await?;
+    let line = Arc::new(Line::begin(route).await?);
     let over = Over { endpoint, line: &line, manner: &route.manner };
     let first = over.meet(&known, trust.accept_new, known.offer()).await;
     let met = match first {
@@ -151,14 +154,15 @@ async fn connect_by(
         }
         first => first?,
     };
-    met.log_in(endpoint, login, &known, line).await
+    let (login, again) = Again::after(login, &known, &route.manner);
+    met.log_in(endpoint, &login, &known, line.clone(), Some(again)).await
 }
 
 /// A server, and what is laid towards it.
-struct Over<'a> {
-    endpoint: &'a Endpoint,
-    line: &'a Line,
-    manner: &'a Manner,
+pub(super) struct Over<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) line: &'a Line,
+    pub(super) manner: &'a Manner,
 }
 
 impl Over<'_> {
@@ -175,7 +179,7 @@ impl Over<'_> {
         Err(refused)
     }
 
-    async fn meet(&self, known: &Known, accept_new: bool, offer: Offer) -> Result<Met> {
+    pub(super) async fn meet(&self, known: &Known, accept_new: bool, offer: Offer) -> Result<Met> {
         let laid = self.line.lay(self.endpoint).await?;
         let carried = laid.witness();
         let deadline = self.manner.connect_within.unwrap_or(HANDSHAKE_DEADLINE);
@@ -213,7 +217,7 @@ where
     let check = trusting(&known, trust.accept_new);
     let met =
         shake_hands(stream, endpoint, check, known.offer(), &Manner::default(), HANDSHAKE_DEADLINE).await?;
-    met.log_in(endpoint, login, &known, Line::default()).await
+    met.log_in(endpoint, login, &known, Arc::default(), None).await
 }
 
 /// The host key that a server shows, to be looked at by a person. Does not log in, but for hops.
@@ -239,7 +243,7 @@ pub async fn fetch_host_key(endpoint: &Endpoint, route: &Route, suite: &Suite) -
 }
 
 /// A server whose host key is trusted.
-struct Met {
+pub(super) struct Met {
     handle: Handle<Client>,
     notes: Arc<Mutex<Notes>>,
     wire: Grip,
@@ -286,15 +290,16 @@ fn check_signature(endpoint: &Endpoint, handle: &Handle<Client>, notes: &Mutex<N
 }
 
 impl Met {
-    async fn log_in(
+    pub(super) async fn log_in(
         mut self,
         endpoint: &Endpoint,
         login: &Login,
         known: &Known,
-        line: Line,
+        line: Arc<Line>,
+        again: Option<Again>,
     ) -> Result<Connection> {
         match log_in(&mut self.handle, &endpoint.user, login, known.suite()).await {
-            Ok(by) => self.into_connection(endpoint, by, line),
+            Ok(by) => self.into_connection(endpoint, by, line, again),
             Err(refusal) => {
                 let error = refused(endpoint, &refusal, &self.notes);
                 say_goodbye(&mut self.handle, &self.wire).await;
@@ -303,7 +308,13 @@ impl Met {
         }
     }
 
-    fn into_connection(self, endpoint: &Endpoint, login: String, line: Line) -> Result<Connection> {
+    fn into_connection(
+        self,
+        endpoint: &Endpoint,
+        login: String,
+        line: Arc<Line>,
+        again: Option<Again>,
+    ) -> Result<Connection> {
         let notes = look(&self.notes);
         let Some(host_key) = notes.host_key.clone() else {
             return Err(Error::new(Kind::Internal, "tell the host key of", endpoint));
@@ -321,7 +332,7 @@ impl Met {
         let Met { handle, notes, wire } = self;
         let (endpoint, pulse) = (endpoint.clone(), Arc::default());
         let _watchdog = Watchdog::start(&pulse, &wire, &notes);
-        let carrier = Carrier::Session(Box::new(Session { handle, notes, wire, _watchdog, line }));
+        let carrier = Carrier::Session(Box::new(Session { handle, notes, wire, _watchdog, line, again }));
         Ok(Connection { endpoint, facts, accepted_new_key, pulse, carrier })
     }
 }
@@ -512,7 +523,9 @@ impl Connection {
             Carrier::Session(session) => {
                 let Session { mut handle, wire, line, .. } = *session;
                 say_goodbye(&mut handle, &wire).await;
-                line.close().await;
+                if let Some(line) = Arc::into_inner(line) {
+                    line.close().await;
+                }
             }
             Carrier::BySsh(processes) => processes.cut(),
         }

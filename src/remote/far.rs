@@ -1,9 +1,7 @@
 //! The far side of a round: a folder on a server, or one file of a folder, with the connection it lives on.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
@@ -14,16 +12,9 @@ use crate::tree::{Beside, Traits, Tree, Whole};
 
 use super::abilities::{Abilities, Known};
 use super::connect::Connection;
+use super::connections::{Connections, widen};
 use super::open_file::{FarSource, FarStaged};
 use super::sftp::SftpTree;
-
-/// Channels that serve one round. OpenSSH's window holds one channel to 2 MiB per round trip, and its limit for
-/// one connection (MaxSessions) is 10. As long as those there are have more than enough to do, their number is
-/// doubled.
-const LANES: usize = 8;
-
-/// Over a line with such a round trip, all channels are worth what they cost from the start.
-const LONG_LINE: Duration = Duration::from_millis(10);
 
 /// One file by two names: what it is called here is what the journal knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +25,10 @@ pub struct Alias {
     pub there: Name,
 }
 
-/// A folder on a server. The connection is cut when the last handle to this is dropped.
+/// A folder on a server. Its connections are cut when the last handle to this is dropped.
 pub struct Far {
     tree: Arc<SftpTree>,
-    connection: Arc<Connection>,
+    connections: Arc<Connections>,
     alias: Option<Alias>,
     widening: AbortHandle,
 }
@@ -69,41 +60,32 @@ impl Far {
     ) -> Result<Self> {
         let channel = connection.open_sftp().await?;
         let tree = SftpTree::open(channel, root, &connection.server().ident, remembered).await?;
-        Ok(Self::on(connection, tree, alias))
+        Ok(Self::on(Arc::new(Connections::of(connection)), tree, alias))
     }
 
     /// Another folder over the same connection and channels, for when nobody works with this one any more.
     pub fn at(self: Arc<Self>, root: &RemoteRoot) -> Arc<Self> {
         match self.tree.root() == root && self.alias.is_none() {
             true => self,
-            false => Arc::new(Self::on(self.connection.clone(), self.tree.at_root(root.clone()), None)),
+            false => Arc::new(Self::on(self.connections.clone(), self.tree.at_root(root.clone()), None)),
         }
     }
 
-    fn on(connection: Arc<Connection>, tree: SftpTree, alias: Option<Alias>) -> Self {
+    fn on(connections: Arc<Connections>, tree: SftpTree, alias: Option<Alias>) -> Self {
         let tree = Arc::new(tree);
-        let (weak_tree, weak_connection) = (Arc::downgrade(&tree), Arc::downgrade(&connection));
-        let busy = tree.busy();
-        let most = LANES.min(connection.most_channels());
-        let mut open = tree.lanes.all().len();
-        let widening = tokio::spawn(async move {
-            while open < most {
-                busy.notified().await;
-                let is_long = weak_tree.upgrade().is_some_and(|tree| tree.traits().round_trip >= LONG_LINE);
-                let count = if is_long { most - open } else { open.min(most - open) };
-                open += count;
-                let lanes = (0..count).map(|_| widen(weak_tree.clone(), weak_connection.clone()));
-                if let Some(error) = join_all(lanes).await.into_iter().find_map(Result::err) {
-                    return tracing::debug!("no further channel: {error}: {}", error.reason());
-                }
-            }
-        });
-        Self { tree, connection, alias, widening: widening.abort_handle() }
+        let widening = widen(Arc::downgrade(&tree), Arc::downgrade(&connections), tree.busy());
+        let widening = tokio::spawn(widening).abort_handle();
+        Self { tree, connections, alias, widening }
     }
 
-    /// The connection.
+    /// Whether a connection that it lives on has come to an end.
+    pub fn is_lost(&self) -> bool {
+        self.connections.lost().is_some()
+    }
+
+    /// The connection that it was opened on.
     pub fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+        self.connections.first()
     }
 
     /// What is learned of the server, as it goes on.
@@ -138,24 +120,13 @@ impl Far {
     /// The server's reason for hanging up is better than what a single request saw of it.
     fn explained<T>(&self, result: Result<T>) -> Result<T> {
         match result {
-            Err(error) if error.kind() == ErrorKind::Disconnected && self.connection.is_lost() => {
-                let lost = self.connection.lost();
-                Err(Error::new(ErrorKind::Disconnected, error.operation(), error.subject())
-                    .detail(lost.reason()))
-            }
+            Err(error) if error.kind() == ErrorKind::Disconnected => Err(match self.connections.lost() {
+                Some(lost) => Error::new(ErrorKind::Disconnected, error.operation(), error.subject())
+                    .detail(lost.reason()),
+                None => error,
+            }),
             result => result,
         }
-    }
-}
-
-/// Adds one channel, unless nobody needs it any more.
-async fn widen(tree: Weak<SftpTree>, connection: Weak<Connection>) -> Result<()> {
-    let Some(connection) = connection.upgrade() else { return Ok(()) };
-    let channel = connection.open_sftp().await?;
-    drop(connection);
-    match tree.upgrade() {
-        Some(tree) => tree.widen(channel).await,
-        None => Ok(()),
     }
 }
 
@@ -258,7 +229,7 @@ impl Tree for Far {
     }
 
     fn expect_much(&self) {
-        if self.tree.traits().round_trip >= LONG_LINE {
+        if self.tree.is_far_away() {
             self.tree.busy().notify_one();
         }
     }

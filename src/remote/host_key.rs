@@ -142,6 +142,12 @@ impl Known {
         self.deciding_pins().is_some_and(|(pins, _)| pins.iter().any(|pin| pin.key_type.is_none()))
     }
 
+    /// The same of a host that has shown this key: from now on it must show this one.
+    pub(super) fn only(&self, shown: &HostKeyRecord) -> Self {
+        let pin = Pin { fingerprint: shown.fingerprint.clone(), key_type: Some(shown.key_type.clone()) };
+        Self { config: vec![pin], journal: Vec::new(), ..self.clone() }
+    }
+
     /// What follows from the key that the server shows.
     pub fn judge(&self, shown: &HostKeyRecord) -> Verdict {
         let is_shown = |entry: &&Entry| fingerprint(&entry.key) == shown.fingerprint;

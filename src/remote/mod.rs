@@ -1,12 +1,14 @@
 //! The far side: SFTP over SSH.
 
 pub mod abilities;
+mod again;
 pub mod algorithms;
 mod auth;
 mod by_ssh;
 mod candidate;
 mod client;
 pub mod connect;
+mod connections;
 mod dial;
 pub mod dialect;
 mod dialogue;

@@ -127,7 +127,7 @@ impl<K: PartialEq + Clone + Send + Sync + 'static> Share<K> {
     /// Takes an idle connection, at best the one that the job used last.
     pub fn take(&self) -> Option<Lent<K>> {
         let mut held = self.pool.held();
-        held.idle.retain(|idle| !idle.far.connection().is_lost());
+        held.idle.retain(|idle| !idle.far.is_lost());
         let ours = |idle: &Idle<K>| idle.key == self.key;
         let at = held.idle.iter().position(|idle| ours(idle) && idle.job == self.job);
         let at = at.or_else(|| held.idle.iter().rposition(ours))?;

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::future::{join, join_all, join4};
 use russh_sftp::client::error::Error as SftpError;
@@ -35,6 +36,9 @@ const MOST_LISTING_BYTES: usize = 512 << 20;
 /// Bytes that each listing may take while others do too: with 64 under way, 64 MiB. Of those that need
 /// more, one at a time goes on.
 const LISTING_SHARE_BYTES: usize = 1 << 20;
+
+/// Over a line with such a round trip, all channels are worth what they cost from the start.
+const LONG_LINE: Duration = Duration::from_millis(10);
 
 /// What a name takes besides its bytes.
 const NAME_OVERHEAD_BYTES: usize = size_of::<(Vec<u8>, Stat)>() + 16;
@@ -93,6 +97,17 @@ impl SftpTree {
     /// Told whenever the lanes could not take at once what they were given: another one would help.
     pub fn busy(&self) -> Arc<Notify> {
         self.busy.clone()
+    }
+
+    /// How many channels there are.
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.all().len()
+    }
+
+    /// Whether requests take so long that all channels are worth what they cost from the start, and further
+    /// connections are where channels are refused.
+    pub(super) fn is_far_away(&self) -> bool {
+        self.first_lane().round_trip() >= LONG_LINE
     }
 
     /// What is known of the server by now.

@@ -1,5 +1,6 @@
 //! One test binary; a module per feature.
 
+mod channels;
 mod cli;
 mod config;
 mod connect;

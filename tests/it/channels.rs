@@ -1,0 +1,50 @@
+//! How many channels and connections a round takes, at a server that counts both.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+use std::fs;
+use std::time::Duration;
+
+use highwater::server::Limits;
+use highwater::server::misbehave::{Fault, Misbehave, Op, Rule};
+
+use crate::support::rig::{Rig, Way};
+use crate::support::tree_of::noise;
+
+/// More than the windows of a channel or two hold.
+const LARGE_BYTES: usize = 24 << 20;
+
+/// A server with so many channels on one connection, behind a long line, or as near as can be.
+fn server(sessions: usize, is_far_away: bool) -> (Rig, Misbehave) {
+    let wait = Rule::on(Op::Stat, Fault::Stall(Duration::from_millis(15)));
+    let script = Misbehave::script(is_far_away.then_some(wait));
+    let limits = Limits { sessions, rejection_time: Duration::ZERO, ..Limits::default() };
+    (Rig::ours_within(limits, script.clone()), script)
+}
+
+/// The channels that one large file takes there and back, apart from the one by which a pull first looks what it is
+/// to pull.
+fn carried(sessions: usize, is_far_away: bool) -> [u64; 2] {
+    let (rig, script) = server(sessions, is_far_away);
+    let content = noise(LARGE_BYTES, 5);
+    let mut opened = 0;
+    [Way::Push, Way::Pull].map(|way| {
+        fs::write(rig.source(way).join("large"), &content).unwrap();
+        fs::remove_file(rig.target(way).join("large")).ok();
+        rig.carry(way, &[]).ends("ok", 0);
+        assert_eq!(fs::read(rig.target(way).join("large")).unwrap(), content);
+        let before = std::mem::replace(&mut opened, script.requests(Op::Init));
+        opened - before - u64::from(way == Way::Pull)
+    })
+}
+
+#[test]
+fn over_a_long_line_connections_are_added_where_channels_are_refused() {
+    assert_eq!(carried(1, true), [4, 4], "of one channel each");
+    assert_eq!(carried(3, true), [8, 8], "of three channels each");
+    assert_eq!(carried(16, true), [8, 8], "all on one connection");
+}
+
+#[test]
+fn over_a_short_line_a_connection_of_one_channel_is_enough() {
+    assert_eq!(carried(1, false), [1, 1]);
+}
