@@ -323,6 +323,11 @@ impl fmt::Display for RemoteRoot {
     }
 }
 
+/// Whether bytes are UTF-8.
+pub fn is_text(bytes: &[u8]) -> bool {
+    bytes.utf8_chunks().all(|chunk| chunk.invalid().is_empty())
+}
+
 /// Bytes for people: UTF-8 as it is, control characters, bidirectional overrides and bytes that are
 /// not UTF-8 as `\x1b`, a backslash as `\\`. Never contains anything a terminal acts upon.
 pub fn escape(bytes: &[u8]) -> String {

@@ -64,6 +64,8 @@ pub struct Known {
     pub link_order: LinkOrder,
     /// Whether a link is told as it was made, and is renamed rather than what it points to.
     pub keeps_links: Can,
+    /// Whether names and links that are not UTF-8 stay what they are.
+    pub keeps_names: Can,
     /// Whether a file that is being written is better read through that same handle than through another.
     pub reads_staged: Can,
     /// Whether a file may be written in any order: the end first, the beginning later.
@@ -91,6 +93,7 @@ impl Known {
             keeps_mtime: or(self.keeps_mtime, before.keeps_mtime),
             link_order,
             keeps_links: or(self.keeps_links, before.keeps_links),
+            keeps_names: or(self.keeps_names, before.keeps_names),
             reads_staged: or(self.reads_staged, before.reads_staged),
             write_at: or(self.write_at, before.write_at),
             two_handles: or(self.two_handles, before.two_handles),
@@ -129,6 +132,9 @@ impl Abilities {
             _ if remembered.keeps_order == Can::Yes => Can::Unknown, // another program serves SFTP there now
             _ => known.keeps_links,
         };
+        if known.keeps_order == Can::Yes {
+            known.keeps_names = Can::Yes;
+        }
         known.reads_staged = if keeps_first_size(ident) { Can::Yes } else { Can::Unknown };
         Self(Mutex::new(known))
     }

@@ -144,7 +144,7 @@ impl SftpTree {
         Ok(kind(moved).await? == Some(Kind::Link) && kind(file).await? == Some(Kind::File))
     }
 
-    async fn make_empty(&self, lane: &Lane, file: &[u8]) -> Result<()> {
+    pub(super) async fn make_empty(&self, lane: &Lane, file: &[u8]) -> Result<()> {
         let fail = |e| lane.error("make the temporary file", file, &e);
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
         let attrs = FileAttributes { permissions: Some(0o600), ..FileAttributes::default() };
@@ -153,7 +153,7 @@ impl SftpTree {
     }
 
     /// Removes it if it is there.
-    async fn unlink(&self, lane: &Lane, path: &[u8]) -> Result<()> {
+    pub(super) async fn unlink(&self, lane: &Lane, path: &[u8]) -> Result<()> {
         match lane.session.remove(to_wire(path)).await {
             Err(e) if kind_of(&e) != ErrorKind::NotFound => Err(lane.error("remove", path, &e)),
             _ => Ok(()),

@@ -22,6 +22,7 @@ mod lane;
 mod lanes;
 mod line;
 mod link;
+mod names;
 mod open_file;
 pub mod pin;
 pub mod pool;

@@ -208,6 +208,10 @@ impl<'a> Bench<'a> {
         if trial.shown.link_order != LinkOrder::Unknown {
             trial.shown.keeps_links = self.tree.known().keeps_links;
         }
+        let names = self.tree.try_names(std::slice::from_ref(&self.folder)).await;
+        if note(&mut trial.problems, names)?.is_some() {
+            trial.shown.keeps_names = self.tree.known().keeps_names;
+        }
         let second = self.try_two_handles(trial).await;
         if note(&mut trial.problems, second)?.is_some() {
             let renamed = self.try_rename().await;

@@ -319,6 +319,9 @@ impl Tree for SftpTree {
     async fn stat(&self, path: &RelPath) -> Result<Option<Stat>> {
         let (lane, wire_path) = (self.lane(), self.at(path));
         if !path.is_root() {
+            if self.known().keeps_names == Can::No {
+                self.refuse_bytes(path, path.as_bytes()).await?; // it would tell of another name
+            }
             return self.lstat_at(&lane, &wire_path).await;
         }
         match lane.timed(lane.session.stat(to_wire(&wire_path))).await {
@@ -397,11 +400,13 @@ impl Tree for SftpTree {
     }
 
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        self.refuse_bytes(target, target.as_bytes()).await?;
         self.refuse_to_follow(target, staged).await?;
         self.place_over(staged, target).await.map(|()| *finished)
     }
 
     async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+        self.refuse_bytes(target, target.as_bytes()).await?;
         if !self.replaces_nothing() {
             return self.place_over(staged, target).await.map(|()| *finished); // somebody has just looked
         }
@@ -417,6 +422,7 @@ impl Tree for SftpTree {
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {
+        self.refuse_bytes(path, path.as_bytes()).await?;
         let (lane, wire_path) = (self.first_lane(), self.at(path));
         let attrs = FileAttributes { permissions: Some(mode & 0o777 | 0o700), ..FileAttributes::default() };
         match lane.session.mkdir(to_wire(&wire_path), attrs).await {
@@ -429,6 +435,8 @@ impl Tree for SftpTree {
     }
 
     async fn make_link(&self, path: &RelPath, target: &[u8]) -> Result<()> {
+        self.refuse_bytes(path, path.as_bytes()).await?;
+        self.refuse_bytes(path, target).await?;
         let order = self.link_order(path).await?;
         let wire_path = self.at(path);
         self.refuse_links("make the link", &wire_path)?;

@@ -328,6 +328,7 @@ async fn what_a_server_only_says_it_did_is_not_believed() {
         keeps_mtime: Can::Yes,
         link_order: LinkOrder::Openssh,
         keeps_links: Can::Yes,
+        keeps_names: Can::Yes,
         write_at: Can::Yes,
         two_handles: Can::Yes,
         ..Known::default()

@@ -318,3 +318,25 @@ async fn a_strange_server_shows_what_it_does_with_links_before_one_is_moved() {
     check(vec![Rule::on(Op::Rename, Fault::failure())], Can::Unknown).await;
     check(vec![Rule::on(Op::ReadLink, Fault::failure())], Can::Unknown).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_changes_names_is_not_given_those_it_would_change() {
+    let odd = b"caf\xe9";
+    let changed = Rule::on(Op::List, Fault::Omit(vec![b"\xff".to_vec()]));
+    for (rules, keeps) in [(vec![changed], Can::No), (Vec::new(), Can::Yes)] {
+        let server = Quirky::new(rules);
+        let tree = server.tree_of("SSH-2.0-ssh2js1.17.0srv").await;
+        put(&tree, "plain", b"one").await.unwrap();
+        assert_eq!(tree.known().keeps_names, Can::Unknown, "nothing is tried ahead of the work");
+        let path = RelPath::parse(*odd).unwrap();
+        let (staged, finished) = stage(&tree, b"two").await.unwrap();
+        let placed = tree.place_onto_nothing(&staged, &path, &finished).await;
+        let made = tree.make_dir(&RelPath::parse(*b"d\xff").unwrap(), 0o755).await;
+        let linked = tree.make_link(&at("link"), odd).await;
+        let outcomes = [placed.map(drop), made, linked].map(|outcome| outcome.map_err(|e| e.kind()));
+        let expected = if keeps == Can::Yes { Ok(()) } else { Err(Kind::Name) };
+        assert_eq!((tree.known().keeps_names, outcomes), (keeps, [expected; 3]));
+        let beside = server.names(".highwater");
+        assert_eq!(beside, ["stage"], "what was tried is gone");
+    }
+}

@@ -1,0 +1,80 @@
+//! Whether a server keeps names as they are. Some take them for UTF-8 and put other characters where they are not:
+//! ssh2 for Node.js (1.17.0) does.
+
+use russh_sftp::protocol::FileAttributes;
+
+use super::abilities::Can;
+use super::sftp::SftpTree;
+use super::status::kind_of;
+use crate::clock::SystemRandom;
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::id::Token;
+use crate::path::{Name, RelPath, escape, is_text, to_wire};
+use crate::tree::{Tree, own};
+
+/// A name that is not UTF-8.
+const ODD: &[u8] = b"\xff";
+
+impl SftpTree {
+    /// An error for bytes that are not UTF-8, in the name or the link at `path`, where the server would put others in
+    /// their place. What it does is found out when it first matters.
+    pub(super) async fn refuse_bytes(&self, path: &RelPath, bytes: &[u8]) -> Result<()> {
+        if is_text(bytes) {
+            return Ok(());
+        }
+        if self.known().keeps_names == Can::Unknown {
+            self.try_names(&[own::folder(), path.parent().unwrap_or_default()]).await?;
+        }
+        match self.known().keeps_names {
+            Can::No => Err(Error::new(ErrorKind::Name, "carry over", path)
+                .detail(format!("\"{}\" is not UTF-8, and the server changes such names", escape(bytes)))
+                .hint("Rename it, or use another SFTP server.")),
+            Can::Yes | Can::Unknown => Ok(()),
+        }
+    }
+
+    /// Tries it in a folder of its own, which goes away again, in the first of these that is there.
+    pub(super) async fn try_names(&self, folders: &[RelPath]) -> Result<()> {
+        for folder in folders {
+            let name = Name::new(format!(".highwater-{}", Token::draw(&SystemRandom)).into_bytes())
+                .map_err(|e| Error::new(ErrorKind::Internal, "name a folder in", folder).because(e))?;
+            let trial = folder.join(&name);
+            let (lane, wire_path) = (self.lane(), self.at(&trial));
+            match lane.session.mkdir(to_wire(&wire_path), FileAttributes::default()).await {
+                Ok(_) => {
+                    let keeps_names = self.name_stays(&trial).await?;
+                    self.abilities.learn(|k| k.keeps_names = keeps_names);
+                    return Ok(());
+                }
+                Err(e) if kind_of(&e) == ErrorKind::NotFound => {}
+                Err(e) if kind_of(&e).loses_connection() => {
+                    return Err(lane.error("make the folder", &wire_path, &e));
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn name_stays(&self, trial: &RelPath) -> Result<Can> {
+        let lane = self.lane();
+        let odd = self.at(&trial.join(
+            &Name::new(ODD)
+                .map_err(|e| Error::new(ErrorKind::Internal, "name a file in", trial).because(e))?,
+        ));
+        let listed = match self.make_empty(&lane, &odd).await {
+            Ok(()) => self.list(trial).await,
+            Err(error) => Err(error),
+        };
+        self.unlink(&lane, &odd).await?; // whatever became of the name, it is the same once more
+        if let Err(e) = lane.session.rmdir(to_wire(&self.at(trial))).await {
+            tracing::info!("a folder that was to try names in stays at {trial}: {e}");
+        }
+        match listed {
+            Ok(listing) if listing.entries.iter().any(|entry| entry.name.as_bytes() == ODD) => Ok(Can::Yes),
+            Ok(_) => Ok(Can::No),
+            Err(error) if error.kind().loses_connection() => Err(error),
+            Err(_) => Ok(Can::Unknown), // it says so itself of each such name
+        }
+    }
+}
