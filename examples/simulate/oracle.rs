@@ -22,6 +22,8 @@ pub struct Wishes {
     pub delete: bool,
     /// How long the trash is kept, in seconds; `None`: there is none.
     pub trash_secs: Option<i64>,
+    /// The target can rename without replacing anything.
+    pub replaces_nothing: bool,
 }
 
 /// A change that the engine made at the target.
@@ -57,6 +59,8 @@ pub struct Oracle {
     present: BTreeMap<RelPath, bool>,
     /// The target as it was last seen.
     target: Things,
+    /// What the engine saw at paths of the target when it looked last.
+    looked: BTreeMap<RelPath, Option<u128>>,
     /// Versions in the trash, with the second since when.
     trash: BTreeMap<RelPath, (u128, i64)>,
     /// What was placed in this round.
@@ -92,6 +96,7 @@ impl Oracle {
             theirs: BTreeMap::new(),
             present: BTreeMap::new(),
             target: Things::new(),
+            looked: BTreeMap::new(),
             trash: BTreeMap::new(),
             placed: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
@@ -191,6 +196,22 @@ impl Oracle {
         self.target.extend(look::below(target, path, false));
     }
 
+    /// The engine looked at one path of the target.
+    pub fn engine_looked(&mut self, path: &RelPath) {
+        let seen = self.target.get(path).filter(|thing| thing.has_content()).map(|thing| thing.version);
+        self.looked.insert(path.clone(), seen);
+    }
+
+    /// Whether users changed something after the engine had looked at it: SFTP has no rename that replaces this
+    /// version and no other. Where nothing was, a target that can rename without replacing replaces nothing.
+    fn came_after_the_look(&self, path: &RelPath, thing: &Thing) -> bool {
+        match self.looked.get(path) {
+            Some(Some(seen)) => *seen != thing.version,
+            Some(None) => !self.wishes.replaces_nothing,
+            None => false,
+        }
+    }
+
     /// The engine did something at the source.
     pub fn engine_touched_source(&mut self, deed: &Deed<'_>) {
         self.breaks(format!("the source was changed: {} {}", deed.operation, deed.path));
@@ -239,7 +260,7 @@ impl Oracle {
             return self.breaks(format!("{path} lost its content by {}", deed.operation));
         };
         match how {
-            Gone::Replaced if !is_ours && keeps => {
+            Gone::Replaced if !is_ours && keeps && !self.came_after_the_look(path, thing) => {
                 self.breaks(format!("lost: {path} was the target's own and was overwritten"));
             }
             Gone::Removed if keeps => {
@@ -410,7 +431,9 @@ impl Oracle {
             self.breaks("the source is not as its users left it".into());
         }
         for (path, thing) in &source {
-            if !rest.is_excused(path) && !rest.is_alike(thing, target.get(path)) {
+            let passes = |copy: &&Thing| self.is_forgetful && rest.passes_for(thing, copy);
+            let copy = target.get(path);
+            if !rest.is_excused(path) && !rest.is_alike(thing, copy) && copy.filter(passes).is_none() {
                 self.breaks(format!("not brought over: {path}: {thing:?}, but {:?}", target.get(path)));
             }
         }
@@ -444,11 +467,25 @@ pub struct Rest<'a> {
     pub step_secs: Option<i64>,
     /// Whether the target can have links.
     pub has_links: bool,
+    /// The job takes an OK for enough: what base does not know, or has forgotten, is the same if size and time are.
+    pub is_by_ack: bool,
 }
 
 impl Rest<'_> {
     fn is_excused(&self, path: &RelPath) -> bool {
         self.excused.iter().any(|problem| path.is_within(problem) || problem.is_within(path))
+    }
+
+    fn passes_for(&self, thing: &Thing, copy: &Thing) -> bool {
+        let essence = |of: &Thing| (of.stat.kind, of.stat.size, self.rounded(of.stat.mtime.secs));
+        self.is_by_ack && thing.stat.kind == Kind::File && essence(thing) == essence(copy)
+    }
+
+    fn rounded(&self, secs: i64) -> i64 {
+        match self.step_secs {
+            None | Some(0) => secs,
+            Some(step) => secs / step * step,
+        }
     }
 
     fn is_alike(&self, thing: &Thing, copy: Option<&Thing>) -> bool {
@@ -457,9 +494,10 @@ impl Rest<'_> {
         }
         let Some(copy) = copy else { return false };
         let same = (copy.stat.kind, copy.version) == (thing.stat.kind, thing.version);
-        let Some(step) = self.step_secs else { return same };
-        let rounded = |secs: i64| if step == 0 { secs } else { secs / step * step };
-        let times = rounded(thing.stat.mtime.secs) == rounded(copy.stat.mtime.secs);
+        if self.step_secs.is_none() {
+            return same;
+        }
+        let times = self.rounded(thing.stat.mtime.secs) == self.rounded(copy.stat.mtime.secs);
         same && (thing.stat.kind == Kind::Link
             || (times && thing.stat.mode & 0o777 == copy.stat.mode & 0o777))
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use highwater::clock::SeededRandom;
 use highwater::entry::Kind;
+use highwater::hash::Level;
 use highwater::outcome::{Ending, Mode, Outcome};
 use highwater::path::RelPath;
 use highwater::tree::Tree;
@@ -212,7 +213,8 @@ impl Story {
     async fn round(&mut self, weather: Weather, accepts: bool) -> Result<Option<Outcome>, String> {
         self.world.begin_round(weather, accepts);
         let outcome = self.machine.round(accepts).await.map_err(|e| format!("{e}: {}", e.reason()))?;
-        self.world.end_round(outcome.is_none());
+        let is_whole = outcome.as_ref().is_some_and(|o| !matches!(o.ending, Ending::Failed | Ending::Halted));
+        self.world.end_round(is_whole);
         self.world.count("rounds");
         match &outcome {
             Some(outcome) => self.hear(outcome),
@@ -358,6 +360,7 @@ impl Story {
             is_held: last.ending == Ending::Held,
             step_secs: traits.keeps_mtime.then_some(traits.mtime_granularity_secs),
             has_links: traits.links,
+            is_by_ack: world.settings.level == Level::Ack,
         };
         world.lock().oracle.judge_rest(&rest);
         self.judge_problems(last)

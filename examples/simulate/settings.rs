@@ -50,6 +50,7 @@ impl Settings {
             mtime_granularity_secs: if random.chance(85) { 1 } else { 2 },
             keeps_mtime: random.chance(92),
             links: random.chance(92),
+            replaces_nothing: random.chance(75),
             ..FAR
         };
         Self {

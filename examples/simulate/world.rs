@@ -121,6 +121,7 @@ impl World {
         let wishes = Wishes {
             delete: settings.delete,
             trash_secs: settings.has_trash.then_some(TRASH.as_secs() as i64),
+            replaces_nothing: settings.mode == Mode::Pull || settings.far.replaces_nothing,
         };
         let state = State {
             random,
@@ -220,13 +221,13 @@ impl World {
         state.oracle.begin_round(accepts);
     }
 
-    /// A round is over: what was to go wrong in it goes wrong in no other, and what it began and did not end,
-    /// if it `died`, nobody wrote down.
-    pub fn end_round(&self, died: bool) {
+    /// A round is over: what was to go wrong in it goes wrong in no other, and what it began, unless it came to its
+    /// end, nobody wrote down.
+    pub fn end_round(&self, is_whole: bool) {
         let mut state = self.lock();
         let (way_millis, times_out) = (state.weather.way_millis, state.weather.times_out);
         state.weather = Weather { way_millis, times_out, ..Weather::calm() };
-        if died {
+        if !is_whole {
             state.oracle.cut_off();
         }
     }
@@ -347,6 +348,9 @@ impl World {
     }
 
     fn watch(&self, memory: &Memory, call: &Call, is_done: bool) {
+        if call.operation == "stat" && call.side == self.target() && !call.is_strange {
+            self.lock().oracle.engine_looked(&call.path);
+        }
         if !is_done || !call.changes() || call.is_strange {
             return;
         }

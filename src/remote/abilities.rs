@@ -72,6 +72,9 @@ pub struct Known {
     pub write_at: Can,
     /// Whether one file may be written through two handles on two channels.
     pub two_handles: Can,
+    /// Whether further connections beside the first are worth a try; known for as long as the program runs.
+    #[serde(skip)]
+    pub more_connections: Can,
     /// Whether requests of one channel are carried out in the order they were sent.
     pub keeps_order: Can,
 }
@@ -97,6 +100,7 @@ impl Known {
             reads_staged: or(self.reads_staged, before.reads_staged),
             write_at: or(self.write_at, before.write_at),
             two_handles: or(self.two_handles, before.two_handles),
+            more_connections: or(self.more_connections, before.more_connections),
             keeps_order: or(self.keeps_order, before.keeps_order),
         }
     }

@@ -8,6 +8,7 @@ use super::auth::Login;
 use super::connect::{Connection, Over};
 use super::host_key::Known;
 use super::route::Manner;
+use crate::config::model::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::secret::{Prompt, Revealed};
 
@@ -46,9 +47,14 @@ impl Again {
         (now, again)
     }
 
-    /// A one-time code is good for one login.
+    /// Whether it takes nobody, as far as can be told: a one-time code is good for one login, and a command may ask
+    /// somebody, or a device.
     fn needs_nobody(&self) -> bool {
-        self.login.code.is_none() && !self.took_a_person.load(Ordering::Relaxed)
+        let keys = self.login.keys.iter().flat_map(|key| [Some(&key.source), key.passphrase.as_ref()]);
+        let mut secrets = keys.chain([self.login.password.as_ref()]).flatten();
+        self.login.code.is_none()
+            && !self.took_a_person.load(Ordering::Relaxed)
+            && !secrets.any(|secret| matches!(secret, Secret::Command(_)))
     }
 }
 
@@ -60,7 +66,10 @@ impl Connection {
     /// answers than the first time.
     pub(super) async fn another(&self) -> Result<Option<Connection>> {
         let Some(session) = self.session() else { return Ok(None) };
-        let Some(again) = session.again.as_ref().filter(|again| again.needs_nobody()) else {
+        // Security keys want to be touched (their types are sk-ssh-ed25519@openssh.com and the like).
+        let is_touched = self.facts.login.contains(" sk-");
+        let is_attended = is_touched || session.line.is_attended();
+        let Some(again) = session.again.as_ref().filter(|again| again.needs_nobody() && !is_attended) else {
             return Ok(None);
         };
         let Again { login, known, manner, .. } = again;
@@ -79,7 +88,6 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Secret;
 
     #[derive(Debug)]
     struct Somebody;
@@ -101,5 +109,8 @@ mod tests {
         assert!(!again.needs_nobody());
         let with_code = Login { code: Some(Secret::Env("CODE".into())), ..Login::default() };
         assert!(!after(&with_code).1.needs_nobody());
+        let from = |password| Login { password: Some(password), ..Login::default() };
+        assert!(after(&from(Secret::Env("PASSWORD".into()))).1.needs_nobody());
+        assert!(!after(&from(Secret::Command(vec!["pass".into()]))).1.needs_nobody());
     }
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use futures_util::future::join_all;
 use tokio::sync::Notify;
 
+use super::abilities::Can;
 use super::connect::Connection;
 use super::sftp::SftpTree;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Channels that serve one round. OpenSSH's window holds one channel to 2 MiB per round trip, and its limit for
 /// one connection (MaxSessions) is 10. As long as those there are have more than enough to do, their number is
@@ -42,19 +43,28 @@ impl Connections {
         self.further().iter().find(|further| further.is_lost()).map(|further| further.lost())
     }
 
-    /// Makes one more, with so many channels at best. `false`: there can be none.
+    /// Makes one more, with so many channels at best. `false`: there can be none. Errors if it is of no use.
     async fn beside(&self, tree: &SftpTree, channels: usize) -> Result<bool> {
         let Some(made) = self.first.another().await?.map(Arc::new) else { return Ok(false) };
         self.further().push(made.clone()); // before its channels serve anybody
-        open(tree, &made, channels).await;
-        Ok(true)
+        let before = tree.lanes();
+        let opened = (0..channels).map(|_| async { tree.widen_elsewhere(made.open_sftp().await?).await });
+        let refusal = join_all(opened).await.into_iter().find_map(Result::err);
+        match refusal.filter(|_| tree.lanes() == before) {
+            None => Ok(true),
+            Some(refusal) => {
+                self.further().retain(|further| !Arc::ptr_eq(further, &made));
+                Err(refusal)
+            }
+        }
     }
 
     fn further(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
         self.further.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self) -> usize {
+    /// How many there are.
+    pub fn count(&self) -> usize {
         1 + self.further().len()
     }
 }
@@ -62,12 +72,14 @@ impl Connections {
 /// Opens more channels whenever those there are have more than enough to do, as many as are worth it or can be had.
 pub(super) async fn widen(tree: Weak<SftpTree>, connections: Weak<Connections>, busy: Arc<Notify>) {
     let wider = Widening { tree, connections };
-    let outcome = async {
-        wider.on_the_first(&busy).await?;
-        wider.on_others(&busy).await
-    };
-    if let Err(error) = outcome.await {
-        tracing::debug!("no further channel: {error}: {}", error.reason());
+    wider.on_the_first(&busy).await;
+    let Err(error) = wider.on_others(&busy).await else { return };
+    if let Some(tree) = wider.tree.upgrade() {
+        tree.abilities.learn(|k| k.more_connections = Can::No);
+    }
+    match error.kind() {
+        Kind::HostKeyChanged | Kind::Halt => tracing::warn!("{error}: {}", error.reason()),
+        _ => tracing::debug!("no further connection: {error}: {}", error.reason()),
     }
 }
 
@@ -94,43 +106,32 @@ impl Widening {
     }
 
     /// Until there are enough, or the server refuses one.
-    async fn on_the_first(&self, busy: &Notify) -> Result<()> {
+    async fn on_the_first(&self, busy: &Notify) {
         while self.now().is_some() {
             busy.notified().await;
             let Some(Now { tree, connections, missing }) = self.now() else { break };
             let count = if tree.is_far_away() { missing } else { missing.min(tree.lanes()) };
-            if let Some(refusal) = open(&tree, &connections.first, count).await {
-                tracing::debug!("no further channel on this connection: {refusal}: {}", refusal.reason());
-                break;
+            let opened = (0..count).map(|_| async { tree.widen(connections.first.open_sftp().await?).await });
+            if let Some(refusal) = join_all(opened).await.into_iter().find_map(Result::err) {
+                return tracing::debug!("no further channel here: {refusal}: {}", refusal.reason());
             }
         }
-        Ok(())
     }
 
-    /// Until there are enough, over a long line.
+    /// Until there are enough, one connection after the other, over a long line.
     async fn on_others(&self, busy: &Notify) -> Result<()> {
         while self.now().is_some() {
             busy.notified().await;
             let Some(Now { tree, connections, missing }) = self.now() else { break };
-            let room = CONNECTIONS.saturating_sub(connections.count());
-            if !tree.is_far_away() || room == 0 || connections.lost().is_some() {
+            let is_worth_it = tree.is_far_away() && tree.known().more_connections.may();
+            if !is_worth_it || connections.count() == CONNECTIONS || connections.lost().is_some() {
                 break;
             }
             let each = (tree.lanes() / connections.count()).max(1);
-            let shares = (0..missing).step_by(each).take(room).map(|given| each.min(missing - given));
-            let others = shares.map(|share| connections.beside(&tree, share));
-            for is_made in join_all(others).await {
-                if !is_made? {
-                    return Ok(());
-                }
+            if !connections.beside(&tree, each.min(missing)).await? {
+                break;
             }
         }
         Ok(())
     }
-}
-
-/// Adds so many channels of a connection at once; says what was refused, if anything was.
-async fn open(tree: &SftpTree, connection: &Connection, count: usize) -> Option<Error> {
-    let channels = (0..count).map(|_| async { tree.widen(connection.open_sftp().await?).await });
-    join_all(channels).await.into_iter().find_map(Result::err)
 }

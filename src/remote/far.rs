@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use crate::entry::{Kind, Listing, Meta, Stat};
@@ -10,7 +9,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{Name, RelPath, RemoteRoot};
 use crate::tree::{Beside, Traits, Tree, Whole};
 
-use super::abilities::{Abilities, Known};
+use super::abilities::{Abilities, Can, Known};
 use super::connect::Connection;
 use super::connections::{Connections, widen};
 use super::open_file::{FarSource, FarStaged};
@@ -39,16 +38,6 @@ impl Drop for Far {
     }
 }
 
-impl SftpTree {
-    /// Another folder over the same channels.
-    fn at_root(&self, root: RemoteRoot) -> Self {
-        let (lanes, busy, abilities) = (self.lanes.clone(), self.busy.clone(), self.abilities.clone());
-        // Another folder may lie on another disk.
-        let renames_over_only = false.into();
-        Self { root, lanes, busy, large_listing: Semaphore::new(1), abilities, renames_over_only }
-    }
-}
-
 impl Far {
     /// Starts SFTP at `root`. More channels are opened in the background when those there are have more
     /// than enough to do; a server that refuses them is served by those there are.
@@ -67,8 +56,24 @@ impl Far {
     pub fn at(self: Arc<Self>, root: &RemoteRoot) -> Arc<Self> {
         match self.tree.root() == root && self.alias.is_none() {
             true => self,
-            false => Arc::new(Self::on(self.connections.clone(), self.tree.at_root(root.clone()), None)),
+            false => Arc::new(Self::on(
+                self.connections.clone(),
+                self.tree.over(root.clone(), self.tree.lanes.clone()),
+                None,
+            )),
         }
+    }
+
+    /// The same for whoever is next, once nobody works with it: with one connection, which is what each costs a server
+    /// that counts them.
+    pub fn narrowed(self: Arc<Self>) -> Arc<Self> {
+        if self.connections.count() == 1 {
+            return self;
+        }
+        self.tree.lanes.keep_those_here();
+        let connections = Connections::of(self.connection().clone());
+        let tree = self.tree.over(self.tree.root().clone(), self.tree.lanes.clone());
+        Arc::new(Self::on(Arc::new(connections), tree, self.alias.clone()))
     }
 
     fn on(connections: Arc<Connections>, tree: SftpTree, alias: Option<Alias>) -> Self {
@@ -76,6 +81,11 @@ impl Far {
         let widening = widen(Arc::downgrade(&tree), Arc::downgrade(&connections), tree.busy());
         let widening = tokio::spawn(widening).abort_handle();
         Self { tree, connections, alias, widening }
+    }
+
+    /// From now on new files come to their names by a rename alone.
+    pub fn forgo_hard_links(&self) {
+        self.tree.forgo_second_names();
     }
 
     /// Whether a connection that it lives on has come to an end.
@@ -120,11 +130,15 @@ impl Far {
     /// The server's reason for hanging up is better than what a single request saw of it.
     fn explained<T>(&self, result: Result<T>) -> Result<T> {
         match result {
-            Err(error) if error.kind() == ErrorKind::Disconnected => Err(match self.connections.lost() {
-                Some(lost) => Error::new(ErrorKind::Disconnected, error.operation(), error.subject())
-                    .detail(lost.reason()),
-                None => error,
-            }),
+            Err(error) if error.kind() == ErrorKind::Disconnected => {
+                let Some(lost) = self.connections.lost() else { return Err(error) };
+                if self.connections.count() > 1 {
+                    // It may be that the server takes no more than one.
+                    self.tree.abilities.learn(|k| k.more_connections = Can::No);
+                }
+                Err(Error::new(ErrorKind::Disconnected, error.operation(), error.subject())
+                    .detail(lost.reason()))
+            }
             result => result,
         }
     }

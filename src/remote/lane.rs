@@ -68,6 +68,15 @@ pub(super) enum Acquaintance<'a> {
     Announced(&'a Announced),
 }
 
+/// On which connection a channel lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The one that a tree was opened on.
+    Here,
+    /// One beside it.
+    Elsewhere,
+}
+
 /// From so many open handles on, another lane would help.
 const MANY_HANDLES: usize = 64;
 
@@ -103,12 +112,13 @@ pub(super) struct Lane {
     most_handles: usize,
     /// The shortest time that a request took, in microseconds.
     round_trip_micros: AtomicU64,
+    place: Place,
     fault: Fault,
 }
 
 impl Lane {
     /// Starts SFTP on a channel: INIT, VERSION, limits. `busy` is told when another lane would help.
-    pub async fn open<S>(stream: S, busy: Arc<Notify>, known: Acquaintance<'_>) -> Result<Self>
+    pub async fn open<S>(stream: S, busy: Arc<Notify>, known: Acquaintance<'_>, place: Place) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -140,8 +150,14 @@ impl Lane {
             busy,
             most_handles,
             round_trip_micros: AtomicU64::new(u64::MAX),
+            place,
             fault,
         })
+    }
+
+    /// Where it lives.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// Measures how long a request takes that the server answers at once.
@@ -405,7 +421,7 @@ mod tests {
     #[tokio::test]
     async fn a_start_that_is_text_is_told() {
         let server = server(vec![b"Last login: never\n".to_vec()]);
-        let error = Lane::open(server, Arc::default(), Acquaintance::None).await.err().unwrap();
+        let error = Lane::open(server, Arc::default(), Acquaintance::None, Place::Here).await.err().unwrap();
         assert_eq!(error.kind(), Kind::Protocol);
         assert!(error.hint_text().unwrap().starts_with("Something else than an SFTP server answers"));
         assert!(error.reason().contains("text (\"Last\") where"), "{}", error.reason());

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::lane::Lane;
+use super::lane::{Lane, Place};
 
 /// The channels of one tree, at least one.
 pub(super) struct Lanes {
@@ -32,16 +32,25 @@ pub(super) struct Permit {
 }
 
 impl Lanes {
-    pub fn new(first: Lane) -> Self {
+    pub fn new(first: Arc<Lane>) -> Self {
         let handles = Arc::new(Semaphore::new(first.most_handles()));
-        Self { lanes: RwLock::new(vec![Arc::new(first)]), turn: AtomicUsize::new(0), handles }
+        Self { lanes: RwLock::new(vec![first]), turn: AtomicUsize::new(0), handles }
     }
 
     /// Adds another one, for whoever waits as well.
-    pub fn add(&self, lane: Lane) {
+    pub fn add(&self, lane: Arc<Lane>) {
         let more = lane.most_handles();
-        self.lanes.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(lane));
+        self.lanes.write().unwrap_or_else(PoisonError::into_inner).push(lane);
         self.handles.add_permits(more);
+    }
+
+    /// Lets go of those that live on other connections than the first one does. Nobody works with them any more.
+    pub fn keep_those_here(&self) {
+        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        let before: usize = lanes.iter().map(|lane| lane.most_handles()).sum();
+        lanes.retain(|lane| lane.place() == Place::Here);
+        let after: usize = lanes.iter().map(|lane| lane.most_handles()).sum();
+        self.handles.forget_permits(before - after);
     }
 
     /// All of them, at least one.

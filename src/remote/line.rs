@@ -79,6 +79,11 @@ impl Line {
         }
     }
 
+    /// Whether what lays streams may ask somebody for something.
+    pub(super) fn is_attended(&self) -> bool {
+        matches!(self, Self::Command { unattended: false, .. })
+    }
+
     /// Says goodbye to the hops.
     pub(super) async fn close(self) {
         if let Self::Hop(hop) = self {

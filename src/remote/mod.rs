@@ -38,6 +38,7 @@ mod status;
 pub mod stream;
 mod to_the_end;
 mod user_certificate;
+mod wider;
 mod wire;
 pub mod wishes;
 

@@ -23,7 +23,12 @@ impl SftpTree {
             return Ok(());
         }
         if self.known().keeps_names == Can::Unknown {
-            self.try_names(&[own::folder(), path.parent().unwrap_or_default()]).await?;
+            let _one_at_a_time = self.trials.lock().await;
+            if self.known().keeps_names == Can::Unknown {
+                // Where stagings are, a folder that stays after a crash is swept.
+                let token = Token::draw(&SystemRandom);
+                self.try_names(&[own::stage(&token), own::staged_beside(path, &token)]).await?;
+            }
         }
         match self.known().keeps_names {
             Can::No => Err(Error::new(ErrorKind::Name, "carry over", path)
@@ -33,16 +38,13 @@ impl SftpTree {
         }
     }
 
-    /// Tries it in a folder of its own, which goes away again, in the first of these that is there.
-    pub(super) async fn try_names(&self, folders: &[RelPath]) -> Result<()> {
-        for folder in folders {
-            let name = Name::new(format!(".highwater-{}", Token::draw(&SystemRandom)).into_bytes())
-                .map_err(|e| Error::new(ErrorKind::Internal, "name a folder in", folder).because(e))?;
-            let trial = folder.join(&name);
-            let (lane, wire_path) = (self.lane(), self.at(&trial));
+    /// Tries it in a folder of its own, which goes away again: the first of these that can be made.
+    pub(super) async fn try_names(&self, trials: &[RelPath]) -> Result<()> {
+        for trial in trials {
+            let (lane, wire_path) = (self.lane(), self.at(trial));
             match lane.session.mkdir(to_wire(&wire_path), FileAttributes::default()).await {
                 Ok(_) => {
-                    let keeps_names = self.name_stays(&trial).await?;
+                    let keeps_names = self.name_stays(trial).await?;
                     self.abilities.learn(|k| k.keeps_names = keeps_names);
                     return Ok(());
                 }

@@ -147,7 +147,7 @@ impl<K: PartialEq + Clone + Send + Sync + 'static> Share<K> {
 
     /// A round ended well: its connection is kept for a while. `is_in_order`: so did all that it had begun.
     pub fn give_back(&self, far: Arc<Far>, is_in_order: bool) {
-        let until = Instant::now() + KEPT_FOR;
+        let (until, far) = (Instant::now() + KEPT_FOR, far.narrowed());
         let mut held = self.pool.held();
         if is_in_order {
             held.settled.insert(self.job.clone(), Arc::downgrade(far.connection()));

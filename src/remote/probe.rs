@@ -128,14 +128,15 @@ struct Bench<'a> {
     one: RelPath,
     two: RelPath,
     link: RelPath,
+    names: RelPath,
 }
 
 impl<'a> Bench<'a> {
     fn new(tree: &'a SftpTree, clock: &'a dyn Clock, random: &dyn Random) -> Self {
         let bench = Token::draw(random);
         let file = || own::staged(&bench, &Token::draw(random));
-        let (one, two, link) = (file(), file(), file());
-        Self { tree, clock, folder: own::stage(&bench), made: Vec::new(), one, two, link }
+        let (one, two, link, names) = (file(), file(), file(), file());
+        Self { tree, clock, folder: own::stage(&bench), made: Vec::new(), one, two, link, names }
     }
 
     async fn set_up(&mut self) -> Result<()> {
@@ -208,7 +209,7 @@ impl<'a> Bench<'a> {
         if trial.shown.link_order != LinkOrder::Unknown {
             trial.shown.keeps_links = self.tree.known().keeps_links;
         }
-        let names = self.tree.try_names(std::slice::from_ref(&self.folder)).await;
+        let names = self.tree.try_names(std::slice::from_ref(&self.names)).await;
         if note(&mut trial.problems, names)?.is_some() {
             trial.shown.keeps_names = self.tree.known().keeps_names;
         }

@@ -6,17 +6,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::future::{join, join_all, join4};
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::abilities::{Abilities, Can, Known, takes_order};
 use super::dialect;
-use super::lane::{Acquaintance, Announced, Lane};
+use super::lane::{Acquaintance, Announced, Lane, Place};
 use super::lanes::{Lanes, Seat};
 use super::open_file::{FarSource, FarStaged, Handle, read_fully, request_read};
 use super::status::{is_end, kind_of};
@@ -37,9 +36,6 @@ const MOST_LISTING_BYTES: usize = 512 << 20;
 /// more, one at a time goes on.
 const LISTING_SHARE_BYTES: usize = 1 << 20;
 
-/// Over a line with such a round trip, all channels are worth what they cost from the start.
-const LONG_LINE: Duration = Duration::from_millis(10);
-
 /// What a name takes besides its bytes.
 const NAME_OVERHEAD_BYTES: usize = size_of::<(Vec<u8>, Stat)>() + 16;
 
@@ -58,8 +54,10 @@ pub struct SftpTree {
     /// For the one listing that is larger than its share.
     pub(super) large_listing: Semaphore,
     pub(super) abilities: Arc<Abilities>,
-    /// RENAME has refused where nothing stood in the way.
-    pub(super) renames_over_only: AtomicBool,
+    /// Whoever tries out what the server does.
+    pub(super) trials: Mutex<()>,
+    /// RENAME has refused where nothing stood in the way, or is not to be used for new files.
+    pub(super) makes_no_second_names: AtomicBool,
 }
 
 impl SftpTree {
@@ -71,43 +69,22 @@ impl SftpTree {
     {
         let busy = Arc::new(Notify::new());
         let known = if takes_order(ident) { Acquaintance::InOrder } else { Acquaintance::None };
-        let lane = Lane::open(stream, busy.clone(), known).await?;
+        let lane = Lane::open(stream, busy.clone(), known, Place::Here).await?;
         let abilities = Abilities::new(remembered, &lane.announced, ident);
         Ok(Self {
             root,
-            lanes: Arc::new(Lanes::new(lane)),
+            lanes: Arc::new(Lanes::new(Arc::new(lane))),
             busy,
             large_listing: Semaphore::new(1),
             abilities: Arc::new(abilities),
-            renames_over_only: false.into(),
+            trials: Mutex::default(),
+            makes_no_second_names: false.into(),
         })
-    }
-
-    /// Adds another channel of the same connection.
-    pub async fn widen<S>(&self, stream: S) -> Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let announced = self.announced();
-        let known = Acquaintance::Announced(&announced);
-        self.lanes.add(Lane::open(stream, self.busy.clone(), known).await?);
-        Ok(())
     }
 
     /// Told whenever the lanes could not take at once what they were given: another one would help.
     pub fn busy(&self) -> Arc<Notify> {
         self.busy.clone()
-    }
-
-    /// How many channels there are.
-    pub(super) fn lanes(&self) -> usize {
-        self.lanes.all().len()
-    }
-
-    /// Whether requests take so long that all channels are worth what they cost from the start, and further
-    /// connections are where channels are refused.
-    pub(super) fn is_far_away(&self) -> bool {
-        self.first_lane().round_trip() >= LONG_LINE
     }
 
     /// What is known of the server by now.
@@ -154,11 +131,20 @@ impl SftpTree {
     }
 
     /// Servers that are known to keep order replace nothing by RENAME.
-    fn replaces_nothing(&self) -> bool {
-        self.known().keeps_order == Can::Yes && !self.renames_over_only.load(Ordering::Relaxed)
+    pub(super) fn replaces_nothing(&self) -> bool {
+        self.known().keeps_order == Can::Yes && self.makes_second_names()
     }
 
-    fn first_lane(&self) -> Arc<Lane> {
+    /// From now on RENAME is not used for new files.
+    pub(super) fn forgo_second_names(&self) {
+        self.makes_no_second_names.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn makes_second_names(&self) -> bool {
+        !self.makes_no_second_names.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn first_lane(&self) -> Arc<Lane> {
         self.lanes.first()
     }
 
@@ -389,7 +375,11 @@ impl Tree for SftpTree {
 
     async fn reopen_beside(&self, path: &RelPath, others: &[&FarStaged]) -> Result<Beside<FarStaged>> {
         match self.reopen_elsewhere(path, others).await? {
-            Some(staged) => Ok(Beside { staged, is_proved: self.known().two_handles == Can::Yes }),
+            Some(staged) => {
+                // What is proved of the channels of one connection says nothing of another machine's cache.
+                let is_here = staged.lane().place() == Place::Here;
+                Ok(Beside { staged, is_proved: is_here && self.known().two_handles == Can::Yes })
+            }
             None => Err(Error::new(ErrorKind::Unsupported, "open once more", escape(&self.at(path)))
                 .detail("there is no other channel")),
         }
@@ -402,23 +392,12 @@ impl Tree for SftpTree {
     async fn place(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
         self.refuse_bytes(target, target.as_bytes()).await?;
         self.refuse_to_follow(target, staged).await?;
-        self.place_over(staged, target).await.map(|()| *finished)
+        self.rename_onto_any(staged, target).await.map(|()| *finished)
     }
 
     async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
         self.refuse_bytes(target, target.as_bytes()).await?;
-        if !self.replaces_nothing() {
-            return self.place_over(staged, target).await.map(|()| *finished); // somebody has just looked
-        }
-        match self.rename_unless_taken(&self.at(staged), &self.at(target)).await {
-            // OpenSSH makes a second name and removes the first: not every disk has that, not every policy allows it.
-            Err(error) if error.kind() == ErrorKind::Failed => {
-                self.place_over(staged, target).await?;
-                self.renames_over_only.store(true, Ordering::Relaxed);
-                Ok(*finished)
-            }
-            outcome => outcome.map(|()| *finished),
-        }
+        self.rename_new(staged, target).await.map(|()| *finished)
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {

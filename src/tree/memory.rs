@@ -193,7 +193,7 @@ impl Tree for Memory {
 
     async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, _finished: &Stat) -> Result<Stat> {
         self.call("place", target, |store| {
-            let inode = store.rename(staged, target, false)?;
+            let inode = store.rename(staged, target, !store.traits.replaces_nothing)?;
             Ok(store.stat(inode))
         })
     }

@@ -13,18 +13,19 @@ use crate::support::tree_of::noise;
 /// More than the windows of a channel or two hold.
 const LARGE_BYTES: usize = 24 << 20;
 
-/// A server with so many channels on one connection, behind a long line, or as near as can be.
-fn server(sessions: usize, is_far_away: bool) -> (Rig, Misbehave) {
-    let wait = Rule::on(Op::Stat, Fault::Stall(Duration::from_millis(15)));
-    let script = Misbehave::script(is_far_away.then_some(wait));
-    let limits = Limits { sessions, rejection_time: Duration::ZERO, ..Limits::default() };
+/// A server behind a long line, or as near as can be.
+fn server(limits: Limits, is_far_away: bool) -> (Rig, Misbehave) {
+    let wait = |op| Rule::on(op, Fault::Stall(Duration::from_millis(15)));
+    let waits = [Op::Stat, Op::Read, Op::Write].map(wait).into_iter().filter(|_| is_far_away);
+    let script = Misbehave::script(waits);
+    let limits = Limits { rejection_time: Duration::ZERO, ..limits };
     (Rig::ours_within(limits, script.clone()), script)
 }
 
 /// The channels that one large file takes there and back, apart from the one by which a pull first looks what it is
 /// to pull.
-fn carried(sessions: usize, is_far_away: bool) -> [u64; 2] {
-    let (rig, script) = server(sessions, is_far_away);
+fn carried(limits: Limits, is_far_away: bool) -> [u64; 2] {
+    let (rig, script) = server(limits, is_far_away);
     let content = noise(LARGE_BYTES, 5);
     let mut opened = 0;
     [Way::Push, Way::Pull].map(|way| {
@@ -37,14 +38,25 @@ fn carried(sessions: usize, is_far_away: bool) -> [u64; 2] {
     })
 }
 
+/// So many channels on one connection.
+fn of(sessions: usize) -> Limits {
+    Limits { sessions, ..Limits::default() }
+}
+
 #[test]
 fn over_a_long_line_connections_are_added_where_channels_are_refused() {
-    assert_eq!(carried(1, true), [4, 4], "of one channel each");
-    assert_eq!(carried(3, true), [8, 8], "of three channels each");
-    assert_eq!(carried(16, true), [8, 8], "all on one connection");
+    assert_eq!(carried(of(1), true), [4, 4], "of one channel each");
+    assert_eq!(carried(of(3), true), [8, 8], "of three channels each");
+    assert_eq!(carried(of(16), true), [8, 8], "all on one connection");
 }
 
 #[test]
 fn over_a_short_line_a_connection_of_one_channel_is_enough() {
-    assert_eq!(carried(1, false), [1, 1]);
+    assert_eq!(carried(of(1), false), [1, 1]);
+}
+
+#[test]
+fn where_further_connections_are_refused_the_first_does_it_all() {
+    let one = Limits { connections: 1, ..of(1) };
+    assert_eq!(carried(one, true), [1, 1]);
 }

@@ -120,15 +120,40 @@ async fn an_old_version_that_cannot_be_removed_does_not_fail_the_new_one() {
 /// OpenSSH's RENAME makes a second name for a file, which some disks do not have and some policies forbid.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_rename_always_fails_what_stands_in_the_way_is_looked_for_before() {
-    let server = Quirky::new([Rule::on(Op::Rename, Fault::failure())]);
-    let tree = server.tree().await;
-    for (name, replaces_nothing) in [("one", true), ("two", false)] {
-        assert_eq!(tree.traits().replaces_nothing, replaces_nothing);
-        let (path, finished) = stage(&tree, b"content").await.unwrap();
-        tree.place_onto_nothing(&path, &at(name), &finished).await.unwrap();
-        assert_eq!(std::fs::read(server.folder.path().join(name)).unwrap(), b"content");
+    for refusal in [Fault::failure(), Fault::denied(), Fault::unsupported()] {
+        let server = Quirky::new([Rule::on(Op::Rename, refusal)]);
+        let tree = server.tree().await;
+        let place = async |name: &str| {
+            let (path, finished) = stage(&tree, b"content").await.unwrap();
+            let placed = tree.place_onto_nothing(&path, &at(name), &finished).await;
+            placed.map(drop).map_err(|error| error.kind())
+        };
+        assert!(tree.traits().replaces_nothing);
+        assert_eq!(place("one").await, Ok(()));
+        assert!(!tree.traits().replaces_nothing);
+        assert_eq!(place("two").await, Ok(()));
+        std::fs::write(server.folder.path().join("three"), "somebody's").unwrap();
+        assert_eq!(
+            place("three").await,
+            Err(Kind::Exists),
+            "one that was begun before that is looked for too"
+        );
+        for (name, content) in [("one", "content"), ("two", "content"), ("three", "somebody's")] {
+            assert_eq!(std::fs::read(server.folder.path().join(name)).unwrap(), content.as_bytes());
+        }
+        assert_eq!(server.script.requests(Op::Rename), 1, "asked for once");
     }
-    assert_eq!(server.script.requests(Op::Rename), 1, "asked for once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_new_takes_no_detour_over_what_came_meanwhile() {
+    let server = Quirky::new([Rule::on(Op::PosixRename, Fault::unsupported())]);
+    let tree = server.tree_of("SSH-2.0-AsyncSSH_2.24.1").await;
+    std::fs::write(server.folder.path().join("f"), "somebody's").unwrap();
+    let (path, finished) = stage(&tree, b"content").await.unwrap();
+    let placed = tree.place_onto_nothing(&path, &at("f"), &finished).await;
+    assert_eq!(placed.map_err(|error| error.kind()), Err(Kind::Exists));
+    assert_eq!(std::fs::read(server.folder.path().join("f")).unwrap(), b"somebody's");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
