@@ -11,7 +11,7 @@ use crate::support::rig::{Rig, Way};
 use crate::support::tree_of::noise;
 
 /// More than the windows of a channel or two hold.
-const LARGE_BYTES: usize = 24 << 20;
+const LARGE_BYTES: usize = 16 << 20;
 
 /// A server behind a long line, or as near as can be.
 fn server(limits: Limits, is_far_away: bool) -> (Rig, Misbehave) {
@@ -31,7 +31,7 @@ fn carried(limits: Limits, is_far_away: bool) -> [u64; 2] {
     [Way::Push, Way::Pull].map(|way| {
         fs::write(rig.source(way).join("large"), &content).unwrap();
         fs::remove_file(rig.target(way).join("large")).ok();
-        rig.carry(way, &[]).ends("ok", 0);
+        rig.carry(way, &["--verify", "ack"]).ends("ok", 0);
         assert_eq!(fs::read(rig.target(way).join("large")).unwrap(), content);
         let before = std::mem::replace(&mut opened, script.requests(Op::Init));
         opened - before - u64::from(way == Way::Pull)
@@ -45,8 +45,12 @@ fn of(sessions: usize) -> Limits {
 
 #[test]
 fn over_a_long_line_connections_are_added_where_channels_are_refused() {
-    assert_eq!(carried(of(1), true), [4, 4], "of one channel each");
-    assert_eq!(carried(of(3), true), [8, 8], "of three channels each");
+    // How many come before the file has gone over is chance: at least one more than one connection has.
+    for (sessions, most) in [(1, 4), (3, 8)] {
+        for channels in carried(of(sessions), true) {
+            assert!((sessions as u64 + 1..=most).contains(&channels), "{channels} of {sessions} each");
+        }
+    }
     assert_eq!(carried(of(16), true), [8, 8], "all on one connection");
 }
 
