@@ -376,9 +376,9 @@ impl Tree for SftpTree {
     async fn reopen_beside(&self, path: &RelPath, others: &[&FarStaged]) -> Result<Beside<FarStaged>> {
         match self.reopen_elsewhere(path, others).await? {
             Some(staged) => {
-                // What is proved of the channels of one connection says nothing of another machine's cache.
-                let is_here = staged.lane().place() == Place::Here;
-                Ok(Beside { staged, is_proved: is_here && self.known().two_handles == Can::Yes })
+                let is_apart = staged.lane().place() == Place::Elsewhere;
+                let is_proved = !is_apart && self.known().two_handles == Can::Yes;
+                Ok(Beside { staged, is_proved, is_apart })
             }
             None => Err(Error::new(ErrorKind::Unsupported, "open once more", escape(&self.at(path)))
                 .detail("there is no other channel")),

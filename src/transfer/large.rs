@@ -6,7 +6,7 @@
 //! that progress can be journaled from the first new piece on; what the far side has of it is proved piece
 //! by piece beside the sending of the rest, and nothing is placed before all of it is proved.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::future::{Either, Fuse, FusedFuture, FutureExt, join, join_all, try_join_all};
@@ -68,8 +68,8 @@ struct Flight<'a, S: Tree, T: Tree> {
     staged_path: RelPath,
     /// A piece that the first handle wrote, before there were others.
     written: SetOnce<(u64, Piece)>,
-    /// Whether what one handle wrote was not seen through another one.
-    is_refuted: AtomicBool,
+    /// Whether what one handle wrote was seen through another one.
+    shared: OnceLock<bool>,
 }
 
 /// How far it is.
@@ -168,9 +168,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             self.note_resumed(item.path, kept);
         }
         let staged = Hands::new(staged);
-        let (path, written, is_refuted) = (item.path, SetOnce::new(), AtomicBool::new(false));
+        let (path, written, shared) = (item.path, SetOnce::new(), OnceLock::new());
         let mut flight =
-            Flight { engine: self, path, source, stat, looked, staged, staged_path, written, is_refuted };
+            Flight { engine: self, path, source, stat, looked, staged, staged_path, written, shared };
         let mut progress = progress;
         let result = self.explained(flight.run(item, &mut progress).await).await;
         flight.end(&mut progress, &result).await?;
@@ -418,13 +418,16 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
     }
 
     async fn proved(&self, another: Beside<T::Staged>) -> Result<T::Staged> {
-        let works = another.is_proved
-            || (!self.is_refuted.load(Ordering::Relaxed)
-                && self.shows_what_was_written(&another.staged).await?);
-        if !another.is_proved {
-            self.is_refuted.fetch_or(!works, Ordering::Relaxed);
-            self.engine.target.note_beside(works);
-        }
+        let works = match self.shared.get() {
+            Some(works) if !works || !another.is_apart => *works,
+            None if another.is_proved => true,
+            _ => {
+                let works = self.shows_what_was_written(&another.staged).await?;
+                self.engine.target.note_beside(works);
+                // What is so of one that is apart tells nothing of the others, unless it is no good.
+                if works && another.is_apart { works } else { *self.shared.get_or_init(|| works) }
+            }
+        };
         if works {
             return Ok(another.staged);
         }

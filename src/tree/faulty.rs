@@ -88,9 +88,10 @@ impl<T: Tree> Tree for Faulty<T> {
     async fn reopen_beside(&self, path: &RelPath, others: &[&Self::Staged]) -> Result<Beside<Self::Staged>> {
         let verdict = self.script.enter("reopen_beside", path, 0).await?;
         let others: Vec<&T::Staged> = others.iter().map(|other| &other.inner).collect();
-        let Beside { staged, is_proved } = verdict.leave(self.inner.reopen_beside(path, &others).await)?;
+        let Beside { staged, is_proved, is_apart } =
+            verdict.leave(self.inner.reopen_beside(path, &others).await)?;
         let staged = FaultyStaged { inner: staged, path: path.clone(), script: self.script() };
-        Ok(Beside { staged, is_proved })
+        Ok(Beside { staged, is_proved, is_apart })
     }
 
     fn note_beside(&self, works: bool) {

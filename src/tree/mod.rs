@@ -88,7 +88,7 @@ pub trait Tree: Send + Sync + 'static {
         others: &[&Self::Staged],
     ) -> impl Future<Output = Result<Beside<Self::Staged>>> + Send {
         let _ = others;
-        async { Ok(Beside { staged: self.reopen(path).await?, is_proved: true }) }
+        async { Ok(Beside { staged: self.reopen(path).await?, is_proved: true, is_apart: false }) }
     }
 
     /// Takes note whether what one handle of a staged file wrote could be read back through another one;
@@ -163,6 +163,8 @@ pub struct Beside<H> {
     /// Whether this side is known to keep one file written through several handles whole. Whoever uses the
     /// first such handle finds out, and says so by [`Tree::note_beside`].
     pub is_proved: bool,
+    /// Whether it lives on another connection, perhaps to another machine: what other handles prove is not proved of it.
+    pub is_apart: bool,
 }
 
 /// What an engine must know of a side before it asks.
