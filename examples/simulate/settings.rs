@@ -9,8 +9,8 @@ use highwater::outcome::Mode;
 use highwater::path::{LocalRoot, RemoteRoot};
 use highwater::plan::guard::DeleteLimits;
 use highwater::transfer::throttle::Limit;
-use highwater::tree::Traits;
 use highwater::tree::memory::FAR;
+use highwater::tree::{Blind, Traits};
 
 use crate::random::Random;
 
@@ -50,7 +50,7 @@ impl Settings {
             mtime_granularity_secs: if random.chance(85) { 1 } else { 2 },
             keeps_mtime: random.chance(92),
             links: random.chance(92),
-            replaces_nothing: random.chance(75),
+            blind: *random.pick(&[Blind::Nowhere, Blind::NewFolders, Blind::Everywhere]),
             ..FAR
         };
         Self {

@@ -9,6 +9,7 @@ use highwater::entry::Time;
 use highwater::error::{Error, Kind, Result};
 use highwater::outcome::Mode;
 use highwater::path::RelPath;
+use highwater::tree::Blind;
 use highwater::tree::memory::Memory;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -121,7 +122,7 @@ impl World {
         let wishes = Wishes {
             delete: settings.delete,
             trash_secs: settings.has_trash.then_some(TRASH.as_secs() as i64),
-            replaces_nothing: settings.mode == Mode::Pull || settings.far.replaces_nothing,
+            replaces_nothing: settings.mode == Mode::Pull || settings.far.blind == Blind::Everywhere,
         };
         let state = State {
             random,

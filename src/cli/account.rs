@@ -155,8 +155,7 @@ impl Asked<'_> {
             manner.known_as = Some((query.host.clone(), query.port));
         }
         let route = Route { way, manner };
-        let hard_links = self.server.is_none_or(|server| server.hard_links);
-        Ok(Target { endpoint, login: self.login(said)?, trust, route, hard_links })
+        Ok(Target { endpoint, login: self.login(said)?, trust, route })
     }
 
     /// What carries the session, with so many hops at most.
@@ -282,7 +281,6 @@ mod tests {
             auth,
             host_keys: Vec::new(),
             legacy: false,
-            hard_links: true,
             ssh_config: Source::Usual,
             via: Via::Direct,
         };

@@ -84,8 +84,7 @@ impl Around for Teller<'_> {
     async fn reach(&self, to: To) -> Result<Reach> {
         let state = StateDir::resolve(Some(&to.state), &|_| None)?;
         let route = Route::default();
-        let target =
-            Target { endpoint: to.endpoint, login: to.login, trust: to.trust, route, hard_links: true };
+        let target = Target { endpoint: to.endpoint, login: to.login, trust: to.trust, route };
         let account = Account { target, notes: Vec::new() };
         Ok(Reach::new(&state, account, to.root).await?.with_journal(&to.journal))
     }

@@ -236,9 +236,6 @@ impl Reach {
         let identity = connection.identity();
         let remembered = self.remembered(&identity).await;
         let far = Far::open(connection, self.0.root.clone(), self.0.alias.clone(), remembered).await?;
-        if !self.0.target.hard_links {
-            far.forgo_hard_links();
-        }
         *lock(&self.0.learned) = Some((identity, far.abilities()));
         if let Err(error) = self.keep_host_keys(far.connection()).await {
             tracing::warn!("{error}: {}", error.reason()); // those that are known will do

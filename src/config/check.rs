@@ -209,7 +209,6 @@ impl Check<'_> {
             host_keys: many(raw.host_key),
             bandwidth: raw.limits.and_then(|limits| value(limits.value.bandwidth)),
             legacy: value(raw.legacy).unwrap_or_default(),
-            hard_links: value(raw.hard_links).unwrap_or(true),
             ssh_config,
             via: value(raw.via).unwrap_or_default(),
         })

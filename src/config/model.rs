@@ -78,8 +78,6 @@ pub struct Server {
     pub bandwidth: Option<Bandwidth>,
     /// Whether it may be spoken to with SHA-1 and CBC too. Default no.
     pub legacy: bool,
-    /// Whether new files may come to their names by a hard link there, as they do by OpenSSH's RENAME. Default yes.
-    pub hard_links: bool,
     /// Which files of ssh_config speak of it.
     pub ssh_config: Source,
     /// What makes the session.

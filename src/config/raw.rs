@@ -54,9 +54,6 @@ section! {
         limits: RawLimits,
         /// Whether old algorithms (SHA-1, CBC) will do too; no unless told otherwise.
         legacy: bool,
-        /// Whether new files may come to their names by a hard link (OpenSSH); no where programs wait for files to be
-        /// moved in.
-        hard_links: bool,
         /// The file that is read in place of ~/.ssh/config and /etc/ssh/ssh_config, or none.
         ssh_config: SshConfig,
         /// What makes the session: direct, or ssh for what only OpenSSH's own program can do.

@@ -20,7 +20,7 @@ use super::rooted::{Identity, Links, Rooted};
 use crate::entry::{Kind, Listing, Meta, RefusedName, Stat};
 use crate::error::{self, Error, Result};
 use crate::path::{LocalRoot, Name, RelPath};
-use crate::tree::{Traits, Tree, Whole};
+use crate::tree::{Blind, Traits, Tree, Whole};
 
 /// A folder on this machine, opened once. What is renamed to its path later is not it.
 #[derive(Debug)]
@@ -272,7 +272,7 @@ impl Tree for Disk {
             writers: 1,
             is_far: false,
             in_order: false,
-            replaces_nothing: true,
+            blind: Blind::Everywhere,
             round_trip: Duration::ZERO,
         }
     }

@@ -83,11 +83,6 @@ impl Far {
         Self { tree, connections, alias, widening }
     }
 
-    /// From now on new files come to their names by a rename alone.
-    pub fn forgo_hard_links(&self) {
-        self.tree.forgo_second_names();
-    }
-
     /// Whether a connection that it lives on has come to an end.
     pub fn is_lost(&self) -> bool {
         self.connections.lost().is_some()

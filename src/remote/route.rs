@@ -21,8 +21,6 @@ pub struct Target {
     pub trust: HostTrust,
     /// How it is reached.
     pub route: Route,
-    /// Whether new files may come to their names by a hard link there.
-    pub hard_links: bool,
 }
 
 /// How a server is reached.

@@ -24,7 +24,7 @@ use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::path::{RelPath, RemoteRoot, escape, from_wire, to_wire};
 use crate::tree::space::explain_space;
-use crate::tree::{Beside, Traits, Tree, Whole};
+use crate::tree::{Beside, Blind, Traits, Tree, Whole};
 
 /// Names that one folder may have before its listing is refused instead of believed.
 const MOST_NAMES: usize = 4_000_000;
@@ -56,7 +56,7 @@ pub struct SftpTree {
     pub(super) abilities: Arc<Abilities>,
     /// Whoever tries out what the server does.
     pub(super) trials: Mutex<()>,
-    /// RENAME has refused where nothing stood in the way, or is not to be used for new files.
+    /// RENAME has refused where nothing stood in the way.
     pub(super) makes_no_second_names: AtomicBool,
 }
 
@@ -534,7 +534,7 @@ impl Tree for SftpTree {
             writers: if known.two_handles.may() && known.write_at.may() { lanes.len() } else { 1 },
             is_far: true,
             in_order: known.keeps_order == Can::Yes,
-            replaces_nothing: self.replaces_nothing(),
+            blind: if self.replaces_nothing() { Blind::NewFolders } else { Blind::Nowhere },
             round_trip: lanes[0].round_trip(),
         }
     }

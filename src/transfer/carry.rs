@@ -5,7 +5,7 @@ use futures_util::future::join;
 use tokio::sync::SemaphorePermit;
 
 use super::Shared;
-use super::place::Fate;
+use super::place::{Fate, Look};
 use super::record::{self, Placing};
 use crate::backoff::Backoff;
 use crate::entry::{Kind, Meta, Sameness, Stat, Time, same_content};
@@ -232,20 +232,21 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         meta: &Meta,
         Carry { path, expect, .. }: &Carry<'_>,
         takes_long: bool,
-    ) -> (Result<Stat>, Result<Option<Stat>>) {
-        if self.places_blindly(Kind::File, expect) {
-            return (file.finish(len, meta, self.options.durable).await, Ok(None));
+    ) -> (Result<Stat>, Result<Look>) {
+        if self.may_place_blindly(path, expect) {
+            return (file.finish(len, meta, self.options.durable).await, Ok(Look::Not));
         }
         if !takes_long {
-            return join(file.finish(len, meta, false), self.look_behind_gate(path)).await;
+            let look = async { self.look_behind_gate(path).await.map(Look::Saw) };
+            return join(file.finish(len, meta, false), look).await;
         }
         let look = async {
             // A folder that could not be made is told of below.
             if self.gates.pass(path).await { self.target.stat_behind(file, path).await } else { None }
         };
         match join(file.finish(len, meta, self.options.durable), look).await {
-            (finished, Some(Ok(there))) => (finished, Ok(there)),
-            (finished, _) => (finished, self.look_behind_gate(path).await),
+            (finished, Some(Ok(there))) => (finished, Ok(Look::Saw(there))),
+            (finished, _) => (finished, self.look_behind_gate(path).await.map(Look::Saw)),
         }
     }
 

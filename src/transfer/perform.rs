@@ -5,7 +5,7 @@ use super::Shared;
 use super::carry::Carry;
 use super::gates::Opener;
 use super::hands::Hands;
-use super::place::{Fate, holds};
+use super::place::{Fate, Look, holds};
 use super::record::{Content, Placing};
 use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -178,7 +178,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             level: None,
             unsettled: link.racy,
         };
-        self.place(placing, expect, there).await
+        self.place(placing, expect, Look::Saw(there)).await
     }
 
     async fn make_dir(
@@ -213,6 +213,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Err(error) => return Err(error),
         }
         crate::crash::point("folder: made");
+        self.gates.note_new(path);
         self.touch(path);
         if !self.check.has_passed() {
             if let Some(opener) = opener.take() {

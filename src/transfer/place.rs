@@ -10,7 +10,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::journal::Why;
 use crate::path::RelPath;
 use crate::plan::Expect;
-use crate::tree::{Tree, own};
+use crate::tree::{Blind, Tree, own};
 
 /// What came of one attempt at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,15 @@ pub(super) enum Fate {
     TargetIsBase(bool),
 }
 
+/// What is known of a target before something is placed there.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look {
+    /// Nobody has looked.
+    Not,
+    /// This was there.
+    Saw(Option<Stat>),
+}
+
 /// Whether what stands at the target is what was expected. Nothing at all never stands in the way.
 pub(super) fn holds(expect: &Expect, there: Option<&Stat>) -> bool {
     match (expect, there) {
@@ -43,17 +52,21 @@ pub(super) fn holds(expect: &Expect, there: Option<&Stat>) -> bool {
 }
 
 impl<S: Tree, T: Tree> Shared<S, T> {
-    /// Places something staged and finished, after `there` was seen at its target. `Ok(Stale)` leaves
-    /// the staged file where it is.
-    pub(super) async fn place(&self, placing: Placing, expect: &Expect, there: Option<Stat>) -> Result<Fate> {
-        let waits = !self.check.has_passed() && !self.places_blindly(placing.kind, expect);
+    /// Places something staged and finished. `Ok(Stale)` leaves the staged file where it is.
+    pub(super) async fn place(&self, placing: Placing, expect: &Expect, look: Look) -> Result<Fate> {
+        let waits = !self.check.has_passed();
         self.checked().await?;
-        // The look was before that, and much may have come meanwhile.
-        let there = if waits { self.look_behind_gate(&placing.path).await? } else { there };
+        self.pass_gate(&placing.path).await?;
+        let is_blind = placing.kind == Kind::File && self.places_blindly(&placing.path, expect);
+        let there = match look {
+            _ if is_blind => None,
+            Look::Saw(there) if !waits => there,
+            // There was none, or it was before that, and much may have come meanwhile.
+            _ => self.look_at_target(&placing.path).await?,
+        };
         if !holds(expect, there.as_ref()) {
             return Ok(Fate::Stale(there));
         }
-        self.pass_gate(&placing.path).await?;
         if there.is_some() {
             Box::pin(self.make_way(&placing.path, expect)).await?;
             crate::crash::point("place: way made");
@@ -63,17 +76,18 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         crate::crash::point("place: intended");
         let (staged, path, finished) = (&placing.staged, &placing.path, &placing.finished);
         // Without a trash nothing makes way.
-        let replaces = there.is_some() && (matches!(expect, Expect::Replace(_)) || !self.keeps_trash());
-        let placed = if replaces {
-            self.let_in(path, || self.target.place(staged, path, finished)).await
-        } else {
+        let is_free = there.is_none() || (!matches!(expect, Expect::Replace(_)) && self.keeps_trash());
+        let replaces_nothing = is_blind || (is_free && self.target.traits().blind == Blind::Everywhere);
+        let placed = if replaces_nothing {
             self.let_in(path, || self.target.place_onto_nothing(staged, path, finished)).await
+        } else {
+            self.let_in(path, || self.target.place(staged, path, finished)).await
         };
         let placed = match placed {
             Ok(stat) => stat,
             Err(error) => {
                 Box::pin(self.give_up_intent(&placing, &error)).await?;
-                if error.kind() == ErrorKind::Exists && !replaces {
+                if error.kind() == ErrorKind::Exists && replaces_nothing {
                     return Box::pin(self.look_at_target(path)).await.map(Fate::Stale);
                 }
                 return if Box::pin(self.should_go_beside(&placing, &error)).await? {
@@ -90,11 +104,25 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(Fate::Done)
     }
 
-    /// Whether what is placed need not be looked for something in its way before: a file that stands there makes the
-    /// rename fail, also one that came in the last moment.
-    pub(super) fn places_blindly(&self, kind: Kind, expect: &Expect) -> bool {
-        let expects_nothing = matches!(expect, Expect::Absent | Expect::Unknown);
-        expects_nothing && kind == Kind::File && self.target.traits().replaces_nothing
+    /// Whether a file goes to its name by a rename that replaces nothing, so that nobody need look for something in its
+    /// way: what stands there makes the rename fail, also if it came in the last moment.
+    fn places_blindly(&self, path: &RelPath, expect: &Expect) -> bool {
+        matches!(expect, Expect::Absent | Expect::Unknown)
+            && match self.target.traits().blind {
+                Blind::Everywhere => true,
+                Blind::NewFolders => self.gates.is_in_new(path),
+                Blind::Nowhere => false,
+            }
+    }
+
+    /// Whether it may turn out so.
+    pub(super) fn may_place_blindly(&self, path: &RelPath, expect: &Expect) -> bool {
+        matches!(expect, Expect::Absent | Expect::Unknown)
+            && match self.target.traits().blind {
+                Blind::Everywhere => true,
+                Blind::NewFolders => self.gates.may_be_in_new(path),
+                Blind::Nowhere => false,
+            }
     }
 
     /// Waits for the folder that something goes into.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 pub use self::rows::{OwnedRow, Row};
 use self::store::{Content, Outcome, Store};
-use super::{SourceFile, StagedFile, Traits, Tree, Whole};
+use super::{Blind, SourceFile, StagedFile, Traits, Tree, Whole};
 use crate::clock::Random;
 use crate::entry::{Kind, Listing, Meta, Stat, Time};
 use crate::error::{self, Error, Result};
@@ -34,7 +34,7 @@ pub const NEAR: Traits = Traits {
     writers: 1,
     is_far: false,
     in_order: true,
-    replaces_nothing: true,
+    blind: Blind::Everywhere,
     round_trip: Duration::ZERO,
 };
 
@@ -193,7 +193,7 @@ impl Tree for Memory {
 
     async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, _finished: &Stat) -> Result<Stat> {
         self.call("place", target, |store| {
-            let inode = store.rename(staged, target, !store.traits.replaces_nothing)?;
+            let inode = store.rename(staged, target, store.traits.blind == Blind::Nowhere)?;
             Ok(store.stat(inode))
         })
     }

@@ -107,8 +107,8 @@ pub trait Tree: Send + Sync + 'static {
         finished: &Stat,
     ) -> impl Future<Output = Result<Stat>> + Send;
 
-    /// The same where nothing stands at `target`: that was looked at, or this side [replaces nothing by
-    /// itself](Traits::replaces_nothing). Errors with `Exists` if something is seen to stand there after all.
+    /// The same where nothing stands at `target`: that was looked at, or this side replaces nothing by itself
+    /// ([`Traits::blind`]). Errors with `Exists` if something is seen to stand there after all.
     fn place_onto_nothing(
         &self,
         staged: &RelPath,
@@ -186,11 +186,22 @@ pub struct Traits {
     pub is_far: bool,
     /// Whether what is asked for is done in the order in which it was asked, without waiting for answers.
     pub in_order: bool,
-    /// Whether a file that is [placed onto nothing](Tree::place_onto_nothing) never replaces anything, so that nobody
-    /// has to look before.
-    pub replaces_nothing: bool,
+    /// Where files may be [placed onto nothing](Tree::place_onto_nothing) without a look before.
+    pub blind: Blind,
     /// The shortest time from a request to its answer that was seen so far; zero: none was, or it is near.
     pub round_trip: Duration,
+}
+
+/// Where a rename that replaces nothing is used for new files: there nobody has to look before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blind {
+    /// Nowhere: the side has none.
+    Nowhere,
+    /// In folders that were only just made. Elsewhere people may wait for files to be moved in, and this side's
+    /// rename that replaces nothing does not look like that.
+    NewFolders,
+    /// Everywhere.
+    Everywhere,
 }
 
 /// A small file as [`Tree::read_whole`] found it.

@@ -72,7 +72,7 @@ fn the_configuration_of_the_design_means_what_it_says() {
 
 #[test]
 fn all_ways_to_log_in_are_read() {
-    let text = "version: 1\nservers:\n  s: {host: h, legacy: yes, hard_links: no, auth: {key: /k, certificate: [~/c.pub, /d.pub], \
+    let text = "version: 1\nservers:\n  s: {host: h, legacy: yes, auth: {key: /k, certificate: [~/c.pub, /d.pub], \
                 code: 'cmd:oathtool --totp', password: 'credential:pw'}}\n  t: {host: h}\n";
     let config = load_text(text).unwrap().config;
     let server = config.server("s").unwrap();
@@ -80,7 +80,6 @@ fn all_ways_to_log_in_are_read() {
     assert_eq!(server.auth.code, Some(Secret::Command(vec!["oathtool".into(), "--totp".into()])));
     assert_eq!(server.auth.password, Some(Secret::Credential("pw".into())));
     assert_eq!((server.legacy, config.server("t").unwrap().legacy), (true, false));
-    assert_eq!((server.hard_links, config.server("t").unwrap().hard_links), (false, true));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use highwater::remote::abilities::{Can, Known};
 use highwater::remote::sftp::SftpTree;
 use highwater::server::misbehave::{Deed, Fault, Misbehave, Op, Rule};
 use highwater::server::{SessionOptions, serve_stream};
-use highwater::tree::{StagedFile, Tree, own};
+use highwater::tree::{Blind, StagedFile, Tree, own};
 use tempfile::TempDir;
 
 /// Our own server on a folder, misbehaving.
@@ -128,9 +128,9 @@ async fn where_rename_always_fails_what_stands_in_the_way_is_looked_for_before()
             let placed = tree.place_onto_nothing(&path, &at(name), &finished).await;
             placed.map(drop).map_err(|error| error.kind())
         };
-        assert!(tree.traits().replaces_nothing);
+        assert_eq!(tree.traits().blind, Blind::NewFolders);
         assert_eq!(place("one").await, Ok(()));
-        assert!(!tree.traits().replaces_nothing);
+        assert_eq!(tree.traits().blind, Blind::Nowhere);
         assert_eq!(place("two").await, Ok(()));
         std::fs::write(server.folder.path().join("three"), "somebody's").unwrap();
         assert_eq!(

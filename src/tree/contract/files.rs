@@ -7,7 +7,7 @@ use futures_util::join;
 use super::{Bench, META, good, name, noise, refused};
 use crate::entry::{Kind, Meta, Stat, Time};
 use crate::error;
-use crate::tree::{SourceFile, StagedFile, Tree};
+use crate::tree::{Blind, SourceFile, StagedFile, Tree};
 
 pub(super) async fn an_empty_file_is_a_file<T: Tree>(bench: &Bench<'_, T>) {
     let target = bench.at("empty");
@@ -151,7 +151,7 @@ pub(super) async fn what_goes_where_nothing_is_replaces_nothing<T: Tree>(bench: 
     assert_eq!(Stat { ctime: None, ..placed }, Stat { ctime: None, ..finished });
     assert_eq!(bench.content(&bench.at("file")).await, b"new".as_slice());
     assert_eq!(bench.kind(&staged).await, None);
-    if !bench.tree.traits().replaces_nothing {
+    if bench.tree.traits().blind == Blind::Nowhere {
         return;
     }
     bench.put(&bench.at("file"), b"of somebody else").await;
