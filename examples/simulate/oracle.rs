@@ -61,6 +61,8 @@ pub struct Oracle {
     target: Things,
     /// What the engine saw at paths of the target when it looked last.
     looked: BTreeMap<RelPath, Option<u128>>,
+    /// What was changed after the engine had looked, and moved aside to be removed: it has to go back.
+    aside: BTreeMap<RelPath, u128>,
     /// Versions in the trash, with the second since when.
     trash: BTreeMap<RelPath, (u128, i64)>,
     /// What was placed in this round.
@@ -97,6 +99,7 @@ impl Oracle {
             present: BTreeMap::new(),
             target: Things::new(),
             looked: BTreeMap::new(),
+            aside: BTreeMap::new(),
             trash: BTreeMap::new(),
             placed: BTreeSet::new(),
             unrecorded: BTreeSet::new(),
@@ -119,6 +122,7 @@ impl Oracle {
         self.round_began = self.step;
         self.accepts = accepts;
         self.present.clear();
+        self.looked.clear();
         self.placed.clear();
         self.flipped.clear();
         let all: Vec<RelPath> = self.source.keys().cloned().collect();
@@ -223,6 +227,10 @@ impl Oracle {
         self.changes += 1;
         self.visible_changes += u64::from(!deed.path.is_own() && deed.operation != "set_meta");
         self.follow_trash(target, deed);
+        let back = self.aside.remove(deed.path);
+        if back.is_some() && deed.operation == "remove_file" {
+            self.breaks(format!("lost: {} was changed after the look and was removed", deed.path));
+        }
         if matches!(deed.operation, "place" | "make_dir") && !deed.path.is_own() {
             self.unrecorded.remove(deed.path);
             self.placed.insert(deed.path.clone());
@@ -237,10 +245,14 @@ impl Oracle {
                 }
             }
             for (path, thing) in after.iter().filter(|(_, thing)| thing.has_content()) {
-                if before.get(path).is_none_or(|then| then.version != thing.version) {
+                let is_new = before.get(path).is_none_or(|then| then.version != thing.version);
+                if is_new && back != Some(thing.version) {
                     self.judge_new(deed, path, thing);
                 }
             }
+        }
+        for path in [Some(deed.path), deed.to].into_iter().flatten() {
+            self.looked.remove(path); // whatever is done next takes a look of its own
         }
     }
 
@@ -259,6 +271,13 @@ impl Oracle {
         let Some(how) = how_gone(deed) else {
             return self.breaks(format!("{path} lost its content by {}", deed.operation));
         };
+        if let (Gone::Removed, Some(to)) = (how, deed.to)
+            && !is_ours
+            && self.came_after_the_look(path, thing)
+        {
+            self.aside.insert(to.clone(), thing.version);
+            return;
+        }
         match how {
             Gone::Replaced if !is_ours && keeps && !self.came_after_the_look(path, thing) => {
                 self.breaks(format!("lost: {path} was the target's own and was overwritten"));
@@ -431,7 +450,8 @@ impl Oracle {
             self.breaks("the source is not as its users left it".into());
         }
         for (path, thing) in &source {
-            let passes = |copy: &&Thing| self.is_forgetful && rest.passes_for(thing, copy);
+            let is_unknown = self.is_forgetful || self.unrecorded.contains(path);
+            let passes = |copy: &&Thing| is_unknown && rest.passes_for(thing, copy);
             let copy = target.get(path);
             if !rest.is_excused(path) && !rest.is_alike(thing, copy) && copy.filter(passes).is_none() {
                 self.breaks(format!("not brought over: {path}: {thing:?}, but {:?}", target.get(path)));

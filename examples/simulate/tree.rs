@@ -152,10 +152,17 @@ impl Tree for SimTree {
         self.simple("place", target, async move |m, target| m.place(&from, target, &finished).await).await
     }
 
-    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+    async fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        finished: &Stat,
+        looked: bool,
+    ) -> Result<Stat> {
         let (from, finished) = (staged.clone(), *finished);
-        let place =
-            async move |m: &Memory, target: &RelPath| m.place_onto_nothing(&from, target, &finished).await;
+        let place = async move |m: &Memory, target: &RelPath| {
+            m.place_onto_nothing(&from, target, &finished, looked).await
+        };
         self.simple("place", target, place).await
     }
 

@@ -196,7 +196,13 @@ impl Tree for Disk {
         self.placed(staged, target, finished, Rooted::rename).await
     }
 
-    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+    async fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        finished: &Stat,
+        _looked: bool,
+    ) -> Result<Stat> {
         self.placed(staged, target, finished, Rooted::rename_noreplace).await
     }
 

@@ -70,9 +70,9 @@ impl Far {
         if self.connections.count() == 1 {
             return self;
         }
-        self.tree.lanes.keep_those_here();
+        self.widening.abort();
         let connections = Connections::of(self.connection().clone());
-        let tree = self.tree.over(self.tree.root().clone(), self.tree.lanes.clone());
+        let tree = self.tree.over(self.tree.root().clone(), Arc::new(self.tree.lanes.here()));
         Arc::new(Self::on(Arc::new(connections), tree, self.alias.clone()))
     }
 
@@ -193,8 +193,14 @@ impl Tree for Far {
         self.explained(self.tree.place(staged, &self.there(target), finished).await)
     }
 
-    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
-        self.explained(self.tree.place_onto_nothing(staged, &self.there(target), finished).await)
+    async fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        finished: &Stat,
+        looked: bool,
+    ) -> Result<Stat> {
+        self.explained(self.tree.place_onto_nothing(staged, &self.there(target), finished, looked).await)
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {

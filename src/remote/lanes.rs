@@ -44,13 +44,16 @@ impl Lanes {
         self.handles.add_permits(more);
     }
 
-    /// Lets go of those that live on other connections than the first one does. Nobody works with them any more.
-    pub fn keep_those_here(&self) {
-        let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        let before: usize = lanes.iter().map(|lane| lane.most_handles()).sum();
-        lanes.retain(|lane| lane.place() == Place::Here);
-        let after: usize = lanes.iter().map(|lane| lane.most_handles()).sum();
-        self.handles.forget_permits(before - after);
+    /// Those that live on the connection of the first one.
+    pub fn here(&self) -> Self {
+        let lanes: Vec<Arc<Lane>> =
+            self.all().iter().filter(|lane| lane.place() == Place::Here).cloned().collect();
+        let handles = lanes.iter().map(|lane| lane.free_handles()).sum();
+        Self {
+            lanes: RwLock::new(lanes),
+            turn: AtomicUsize::new(0),
+            handles: Arc::new(Semaphore::new(handles)),
+        }
     }
 
     /// All of them, at least one.

@@ -25,7 +25,7 @@ impl SftpTree {
         if self.known().keeps_names == Can::Unknown {
             let _one_at_a_time = self.trials.lock().await;
             if self.known().keeps_names == Can::Unknown {
-                // Where stagings are, a folder that stays after a crash is swept.
+                // Best where stagings are: there a folder that stays after a crash is swept.
                 let token = Token::draw(&SystemRandom);
                 self.try_names(&[own::stage(&token), own::staged_beside(path, &token)]).await?;
             }
@@ -68,7 +68,12 @@ impl SftpTree {
             Ok(()) => self.list(trial).await,
             Err(error) => Err(error),
         };
-        self.unlink(&lane, &odd).await?; // whatever became of the name, it is the same once more
+        // Whatever became of the name, it is the same once more.
+        match self.unlink(&lane, &odd).await {
+            Err(error) if error.kind().loses_connection() => return Err(error),
+            Err(error) => tracing::info!("a file that was to try its name stays: {error}"),
+            Ok(()) => {}
+        }
         if let Err(e) = lane.session.rmdir(to_wire(&self.at(trial))).await {
             tracing::info!("a folder that was to try names in stays at {trial}: {e}");
         }

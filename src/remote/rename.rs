@@ -72,23 +72,20 @@ impl SftpTree {
         }
     }
 
-    /// To a name that most likely nothing has. Errors with `Exists` if something is seen there.
+    /// To a name that most likely nothing has, without anybody having looked. Errors with `Exists` if something is seen
+    /// there.
     ///
     /// OpenSSH's RENAME gives a file a second name and removes the first (process_rename in sftp-server.c, 9.2). Not
     /// every disk has second names and not every policy allows them; the answer is then FAILURE or PERMISSION_DENIED.
-    pub(super) async fn rename_new(&self, staged: &RelPath, target: &RelPath) -> Result<()> {
-        let (from, to) = (self.at(staged), self.at(target));
-        if self.known().keeps_order != Can::Yes {
-            return self.rename_over_nothing(&from, &to).await; // whoever asks has just looked
-        }
+    pub(super) async fn rename_new(&self, from: &[u8], to: &[u8]) -> Result<()> {
         if !self.replaces_nothing() {
-            return self.rename_over_unless_seen(&from, &to).await;
+            return self.rename_over_unless_seen(from, to).await;
         }
-        let Err(error) = self.rename_unless_taken(&from, &to).await else { return Ok(()) };
+        let Err(error) = self.rename_unless_taken(from, to).await else { return Ok(()) };
         if !matches!(error.kind(), ErrorKind::Failed | ErrorKind::Permission | ErrorKind::Unsupported) {
             return Err(error);
         }
-        self.rename_over_unless_seen(&from, &to).await?;
+        self.rename_over_unless_seen(from, to).await?;
         self.forgo_second_names();
         Ok(())
     }
@@ -100,12 +97,14 @@ impl SftpTree {
         }
     }
 
-    /// The atomic rename where there is one, otherwise the one that there is.
-    async fn rename_over_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        match self.rename_over(from, to).await? {
-            true => Ok(()),
-            false => self.rename_onto_nothing(from, to).await,
+    /// To a name that nothing had a moment ago: the atomic rename where there is one, otherwise the one that there is,
+    /// after one more look, since it may replace something.
+    pub(super) async fn rename_over_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
+        if !self.rename_over(from, to).await? {
+            self.rename_onto_nothing(from, to).await?;
+            self.abilities.learn(|k| k.posix_rename = Can::No); // what it refused can be done
         }
+        Ok(())
     }
 
     /// Over whatever stands there that is no folder.

@@ -395,9 +395,21 @@ impl Tree for SftpTree {
         self.rename_onto_any(staged, target).await.map(|()| *finished)
     }
 
-    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+    async fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        finished: &Stat,
+        looked: bool,
+    ) -> Result<Stat> {
         self.refuse_bytes(target, target.as_bytes()).await?;
-        self.rename_new(staged, target).await.map(|()| *finished)
+        let (from, to) = (self.at(staged), self.at(target));
+        let renamed = if looked {
+            self.rename_over_nothing(&from, &to).await
+        } else {
+            self.rename_new(&from, &to).await
+        };
+        renamed.map(|()| *finished)
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {

@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex, Semaphore};
 
@@ -36,10 +35,14 @@ impl SftpTree {
     {
         let lane = Arc::new(self.lane_on(stream, Place::Elsewhere).await?);
         let there = self.over(self.root.clone(), Arc::new(Lanes::new(lane.clone())));
-        let (ours, theirs) = join(marker(self), marker(&there)).await;
-        if ours? != theirs? {
-            let root = escape(&self.root.join(&RelPath::root()));
-            return Err(Error::new(ErrorKind::Halt, "connect once more to", root)
+        let root = || escape(&self.root.join(&RelPath::root()));
+        // One after the other: a root may be given its name meanwhile.
+        let Some(ours) = marker(self).await? else {
+            return Err(Error::new(ErrorKind::Unsupported, "connect once more to", root())
+                .detail("the folder has no name of ours by which it would be known again"));
+        };
+        if marker(&there).await? != Some(ours) {
+            return Err(Error::new(ErrorKind::Halt, "connect once more to", root())
                 .detail("another folder answers there: the name may lead to several machines"));
         }
         self.lanes.add(lane);

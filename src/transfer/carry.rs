@@ -233,7 +233,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Carry { path, expect, .. }: &Carry<'_>,
         takes_long: bool,
     ) -> (Result<Stat>, Result<Look>) {
-        if self.may_place_blindly(path, expect) {
+        if self.goes_blindly(expect, self.gates.may_be_in_new(path)) {
             return (file.finish(len, meta, self.options.durable).await, Ok(Look::Not));
         }
         if !takes_long {

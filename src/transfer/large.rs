@@ -421,11 +421,12 @@ impl<S: Tree, T: Tree> Flight<'_, S, T> {
         let works = match self.shared.get() {
             Some(works) if !works || !another.is_apart => *works,
             None if another.is_proved => true,
+            // What is so of one that is apart tells nothing of the others.
+            _ if another.is_apart => self.shows_what_was_written(&another.staged).await?,
             _ => {
                 let works = self.shows_what_was_written(&another.staged).await?;
                 self.engine.target.note_beside(works);
-                // What is so of one that is apart tells nothing of the others, unless it is no good.
-                if works && another.is_apart { works } else { *self.shared.get_or_init(|| works) }
+                *self.shared.get_or_init(|| works)
             }
         };
         if works {

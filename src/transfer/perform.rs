@@ -232,8 +232,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
 
     async fn clear_for_dir(&self, path: &RelPath, old: &Stat, expect: &Expect) -> Result<()> {
         self.make_way(path, expect).await?;
-        if !self.keeps_trash() && old.kind != Kind::Dir {
-            self.do_away(path).await?;
+        if !self.keeps_trash() && old.kind != Kind::Dir && !self.do_away(path, old).await? {
+            return Err(Error::new(ErrorKind::Stale, "replace", path)
+                .detail("it was changed in the last moment, and stays for this round"));
         }
         Ok(())
     }

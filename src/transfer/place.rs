@@ -57,7 +57,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let waits = !self.check.has_passed();
         self.checked().await?;
         self.pass_gate(&placing.path).await?;
-        let is_blind = placing.kind == Kind::File && self.places_blindly(&placing.path, expect);
+        let is_in_new = self.gates.is_in_new(&placing.path);
+        let is_blind = placing.kind == Kind::File && self.goes_blindly(expect, is_in_new);
         let there = match look {
             _ if is_blind => None,
             Look::Saw(there) if !waits => there,
@@ -77,9 +78,8 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         let (staged, path, finished) = (&placing.staged, &placing.path, &placing.finished);
         // Without a trash nothing makes way.
         let is_free = there.is_none() || (!matches!(expect, Expect::Replace(_)) && self.keeps_trash());
-        let replaces_nothing = is_blind || (is_free && self.target.traits().blind == Blind::Everywhere);
-        let placed = if replaces_nothing {
-            self.let_in(path, || self.target.place_onto_nothing(staged, path, finished)).await
+        let placed = if is_free {
+            self.let_in(path, || self.target.place_onto_nothing(staged, path, finished, !is_blind)).await
         } else {
             self.let_in(path, || self.target.place(staged, path, finished)).await
         };
@@ -87,7 +87,7 @@ impl<S: Tree, T: Tree> Shared<S, T> {
             Ok(stat) => stat,
             Err(error) => {
                 Box::pin(self.give_up_intent(&placing, &error)).await?;
-                if error.kind() == ErrorKind::Exists && replaces_nothing {
+                if error.kind() == ErrorKind::Exists && is_free {
                     return Box::pin(self.look_at_target(path)).await.map(Fate::Stale);
                 }
                 return if Box::pin(self.should_go_beside(&placing, &error)).await? {
@@ -105,24 +105,15 @@ impl<S: Tree, T: Tree> Shared<S, T> {
     }
 
     /// Whether a file goes to its name by a rename that replaces nothing, so that nobody need look for something in its
-    /// way: what stands there makes the rename fail, also if it came in the last moment.
-    fn places_blindly(&self, path: &RelPath, expect: &Expect) -> bool {
-        matches!(expect, Expect::Absent | Expect::Unknown)
-            && match self.target.traits().blind {
-                Blind::Everywhere => true,
-                Blind::NewFolders => self.gates.is_in_new(path),
-                Blind::Nowhere => false,
-            }
-    }
-
-    /// Whether it may turn out so.
-    pub(super) fn may_place_blindly(&self, path: &RelPath, expect: &Expect) -> bool {
-        matches!(expect, Expect::Absent | Expect::Unknown)
-            && match self.target.traits().blind {
-                Blind::Everywhere => true,
-                Blind::NewFolders => self.gates.may_be_in_new(path),
-                Blind::Nowhere => false,
-            }
+    /// way: what stands there makes the rename fail, also if it came in the last moment. `is_in_new`: the folder it goes
+    /// into was made only just now.
+    pub(super) fn goes_blindly(&self, expect: &Expect, is_in_new: bool) -> bool {
+        let may = match self.target.traits().blind {
+            Blind::Everywhere => true,
+            Blind::NewFolders => is_in_new,
+            Blind::Nowhere => false,
+        };
+        may && matches!(expect, Expect::Absent | Expect::Unknown)
     }
 
     /// Waits for the folder that something goes into.

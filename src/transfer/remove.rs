@@ -142,10 +142,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         if there.kind == Kind::Dir {
             return self.remove_folder(&removal.path).await;
         }
-        if self.retire(&removal.path, &there, Why::Deleted).await?.is_none() {
-            self.do_away(&removal.path).await?;
-        }
-        Ok(Removed::Gone)
+        let is_kept = self.retire(&removal.path, &there, Why::Deleted).await?.is_some();
+        let is_gone = is_kept || self.do_away(&removal.path, &there).await?;
+        Ok(if is_gone { Removed::Gone } else { Removed::NotOurs })
     }
 
     async fn remove_folder(&self, path: &RelPath) -> Result<Removed> {

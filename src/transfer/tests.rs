@@ -14,8 +14,8 @@ use crate::journal::Journal;
 use crate::monitor::Silent;
 use crate::outcome::Mode;
 use crate::plan::{Expect, Rules, Seen, Why};
-use crate::tree::memory::Memory;
-use crate::tree::{StagedFile, own};
+use crate::tree::memory::{FAR, Memory};
+use crate::tree::{Blind, StagedFile, Traits, own};
 
 /// A push that was begun while its root is being named.
 struct Scene {
@@ -47,10 +47,15 @@ async fn content(tree: &Memory, path: &RelPath) -> Vec<u8> {
 }
 
 async fn scene() -> Scene {
+    scene_at(Blind::Everywhere).await
+}
+
+/// The target goes blindly there.
+async fn scene_at(blind: Blind) -> Scene {
     let journal = Journal::in_memory().unwrap();
     let job = journal.job("j").await.unwrap();
     let round = journal.begin_round(job, Time::from_secs(100)).await.unwrap();
-    let (source, target) = (Memory::near(), Memory::far());
+    let (source, target) = (Memory::near(), Memory::with(Traits { blind, ..FAR }));
     let agent = Token::parse(&"a".repeat(32)).unwrap();
     let tally = Arc::new(Tally::new(Arc::new(Silent), true));
     let parts = Parts {
@@ -107,7 +112,12 @@ impl Scene {
 
 #[tokio::test]
 async fn what_came_while_the_root_was_named_is_not_replaced_unseen() {
-    let mut scene = scene().await;
+    for blind in [Blind::Everywhere, Blind::NewFolders, Blind::Nowhere] {
+        what_came_is_not_replaced(scene_at(blind).await).await;
+    }
+}
+
+async fn what_came_is_not_replaced(mut scene: Scene) {
     put(&scene.source, "f", b"ours").await;
     let source = scene.source.stat(&rel("f")).await.unwrap().unwrap();
     scene.begin("f", source).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OnceCell;
 
+use super::place::holds;
 use super::record::Record;
 use super::{Shared, in_batches};
 use crate::entry::{Kind, Stat};
@@ -13,6 +14,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::id::Token;
 use crate::journal::Why;
 use crate::path::RelPath;
+use crate::plan::Expect;
 use crate::tree::{Tree, own};
 
 /// Folders closed at once.
@@ -26,6 +28,16 @@ pub(super) struct Trash {
     bin: OnceCell<Option<RelPath>>,
     /// Its folders: each is made once, by whoever needs it first.
     folders: Mutex<HashMap<RelPath, Folder>>,
+}
+
+/// What came of removing something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Away {
+    Gone,
+    /// Somebody had changed it. It is back.
+    Changed,
+    /// There is nowhere to put it before.
+    Impossible,
 }
 
 /// Set once the folder is there.
@@ -96,34 +108,56 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         }
     }
 
-    /// Removes a file or link for good.
-    pub(super) async fn do_away(&self, path: &RelPath) -> Result<()> {
+    /// Removes a file or link for good. `false`: it is not what `old` was any more, and stays.
+    pub(super) async fn do_away(&self, path: &RelPath, old: &Stat) -> Result<bool> {
         self.record.begin_changes().await?;
-        if !self.put_away(path).await? {
+        let away = self.put_away(path, old).await?;
+        if away == Away::Impossible {
             self.let_in(path, || self.target.remove_file(path)).await?;
         }
         self.touch(path);
-        Ok(())
+        Ok(away != Away::Changed)
     }
 
     /// A REMOVE that was cut off may run when something new stands at that path. So it goes by a name that
-    /// nothing else ever has, in a folder that the next attempt takes away. `false`: that cannot be done.
-    async fn put_away(&self, path: &RelPath) -> Result<bool> {
-        let Some(bin) = self.bin().await? else { return Ok(false) };
+    /// nothing else ever has, in a folder that the next attempt takes away. There it is looked at once more: what
+    /// somebody put in its place in the last moment goes back.
+    async fn put_away(&self, path: &RelPath, old: &Stat) -> Result<Away> {
+        let Some(bin) = self.bin().await? else { return Ok(Away::Impossible) };
         let place = bin.join_path(&own::nameless(&Token::draw(self.random.as_ref())));
         match self.let_in(path, || self.target.move_aside(path, &place)).await {
             Ok(()) => crate::crash::point("bin: moved"),
             Err(error) if error.kind().ends_round() || error.kind() == ErrorKind::NotFound => {
                 return Err(error);
             }
-            Err(_) => return Ok(false), // another file system, perhaps
+            Err(_) => return Ok(Away::Impossible), // another file system, perhaps
+        }
+        let there = self.target.stat(&place).await?;
+        if there.is_some_and(|there| !holds(&Expect::Replace(*old), Some(&there))) {
+            return self.put_back(&place, path).await.map(|()| Away::Changed);
         }
         match self.target.remove_file(&place).await {
             Err(error) if error.kind().ends_round() => return Err(error),
             Err(error) => tracing::info!("leaving it to the next sweep: {error}"),
             Ok(()) => crate::crash::point("bin: removed"),
         }
-        Ok(true)
+        Ok(Away::Gone)
+    }
+
+    /// Back where it was, or, if something stands there again, where nothing is swept.
+    async fn put_back(&self, place: &RelPath, path: &RelPath) -> Result<()> {
+        match self.let_in(path, || self.target.move_aside(place, path)).await {
+            Err(error) if !error.kind().ends_round() => {
+                let kept = format!("kept-{}", Token::draw(self.random.as_ref()));
+                let kept = own::trash_of(&kept).join_path(path);
+                self.make_trash_for(&kept).await?;
+                self.target.move_aside(place, &kept).await?;
+                Err(Error::new(error.kind(), "leave where it is", path)
+                    .detail(format!("it was changed in the last moment, and is at {kept} now"))
+                    .because(error))
+            }
+            outcome => outcome,
+        }
     }
 
     async fn bin(&self) -> Result<Option<&RelPath>> {

@@ -103,9 +103,15 @@ impl<T: Tree> Tree for Faulty<T> {
         verdict.leave(self.inner.place(staged, target, finished).await)
     }
 
-    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, finished: &Stat) -> Result<Stat> {
+    async fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        finished: &Stat,
+        looked: bool,
+    ) -> Result<Stat> {
         let verdict = self.script.enter("place", target, 0).await?;
-        verdict.leave(self.inner.place_onto_nothing(staged, target, finished).await)
+        verdict.leave(self.inner.place_onto_nothing(staged, target, finished, looked).await)
     }
 
     async fn make_dir(&self, path: &RelPath, mode: u32) -> Result<()> {

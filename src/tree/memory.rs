@@ -191,9 +191,21 @@ impl Tree for Memory {
         })
     }
 
-    async fn place_onto_nothing(&self, staged: &RelPath, target: &RelPath, _finished: &Stat) -> Result<Stat> {
+    async fn place_onto_nothing(
+        &self,
+        staged: &RelPath,
+        target: &RelPath,
+        _finished: &Stat,
+        looked: bool,
+    ) -> Result<Stat> {
         self.call("place", target, |store| {
-            let inode = store.rename(staged, target, store.traits.blind == Blind::Nowhere)?;
+            // As OpenSSH: what was looked at is renamed to by a rename that replaces.
+            let replaces = match store.traits.blind {
+                Blind::Nowhere => true,
+                Blind::NewFolders => looked,
+                Blind::Everywhere => false,
+            };
+            let inode = store.rename(staged, target, replaces)?;
             Ok(store.stat(inode))
         })
     }

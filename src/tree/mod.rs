@@ -107,13 +107,14 @@ pub trait Tree: Send + Sync + 'static {
         finished: &Stat,
     ) -> impl Future<Output = Result<Stat>> + Send;
 
-    /// The same where nothing stands at `target`: that was looked at, or this side replaces nothing by itself
-    /// ([`Traits::blind`]). Errors with `Exists` if something is seen to stand there after all.
+    /// The same where nothing stands at `target`: somebody `looked` a moment ago, or else this side replaces nothing by
+    /// itself there ([`Traits::blind`]). Errors with `Exists` if something is seen to stand there after all.
     fn place_onto_nothing(
         &self,
         staged: &RelPath,
         target: &RelPath,
         finished: &Stat,
+        looked: bool,
     ) -> impl Future<Output = Result<Stat>> + Send;
 
     /// Makes a folder with these permission bits (plus what we need to write into it; the final bits

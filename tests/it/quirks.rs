@@ -125,7 +125,7 @@ async fn where_rename_always_fails_what_stands_in_the_way_is_looked_for_before()
         let tree = server.tree().await;
         let place = async |name: &str| {
             let (path, finished) = stage(&tree, b"content").await.unwrap();
-            let placed = tree.place_onto_nothing(&path, &at(name), &finished).await;
+            let placed = tree.place_onto_nothing(&path, &at(name), &finished, false).await;
             placed.map(drop).map_err(|error| error.kind())
         };
         assert_eq!(tree.traits().blind, Blind::NewFolders);
@@ -151,7 +151,7 @@ async fn what_is_new_takes_no_detour_over_what_came_meanwhile() {
     let tree = server.tree_of("SSH-2.0-AsyncSSH_2.24.1").await;
     std::fs::write(server.folder.path().join("f"), "somebody's").unwrap();
     let (path, finished) = stage(&tree, b"content").await.unwrap();
-    let placed = tree.place_onto_nothing(&path, &at("f"), &finished).await;
+    let placed = tree.place_onto_nothing(&path, &at("f"), &finished, true).await;
     assert_eq!(placed.map_err(|error| error.kind()), Err(Kind::Exists));
     assert_eq!(std::fs::read(server.folder.path().join("f")).unwrap(), b"somebody's");
 }
@@ -355,7 +355,7 @@ async fn a_server_that_changes_names_is_not_given_those_it_would_change() {
         assert_eq!(tree.known().keeps_names, Can::Unknown, "nothing is tried ahead of the work");
         let path = RelPath::parse(*odd).unwrap();
         let (staged, finished) = stage(&tree, b"two").await.unwrap();
-        let placed = tree.place_onto_nothing(&staged, &path, &finished).await;
+        let placed = tree.place_onto_nothing(&staged, &path, &finished, true).await;
         let made = tree.make_dir(&RelPath::parse(*b"d\xff").unwrap(), 0o755).await;
         let linked = tree.make_link(&at("link"), odd).await;
         let outcomes = [placed.map(drop), made, linked].map(|outcome| outcome.map_err(|e| e.kind()));

@@ -147,7 +147,7 @@ pub(super) async fn what_goes_where_nothing_is_replaces_nothing<T: Tree>(bench: 
         (staged, finished)
     };
     let (staged, finished) = stage().await;
-    let placed = good(bench.tree.place_onto_nothing(&staged, &bench.at("file"), &finished).await);
+    let placed = good(bench.tree.place_onto_nothing(&staged, &bench.at("file"), &finished, true).await);
     assert_eq!(Stat { ctime: None, ..placed }, Stat { ctime: None, ..finished });
     assert_eq!(bench.content(&bench.at("file")).await, b"new".as_slice());
     assert_eq!(bench.kind(&staged).await, None);
@@ -163,7 +163,7 @@ pub(super) async fn what_goes_where_nothing_is_replaces_nothing<T: Tree>(bench: 
     }
     for (target, kind) in taken {
         let (staged, finished) = stage().await;
-        let refused = bench.tree.place_onto_nothing(&staged, &bench.at(target), &finished).await;
+        let refused = bench.tree.place_onto_nothing(&staged, &bench.at(target), &finished, false).await;
         assert_eq!(refused.map_err(|e| e.kind()).err(), Some(error::Kind::Exists), "{target}");
         assert_eq!(bench.kind(&bench.at(target)).await, Some(kind));
         assert_eq!(bench.kind(&staged).await, Some(Kind::File));
