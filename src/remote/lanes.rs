@@ -48,7 +48,8 @@ impl Lanes {
     pub fn here(&self) -> Self {
         let lanes: Vec<Arc<Lane>> =
             self.all().iter().filter(|lane| lane.place() == Place::Here).cloned().collect();
-        let handles = lanes.iter().map(|lane| lane.free_handles()).sum();
+        // Those that are only just being closed come back too.
+        let handles = lanes.iter().map(|lane| lane.most_handles()).sum();
         Self {
             lanes: RwLock::new(lanes),
             turn: AtomicUsize::new(0),
