@@ -100,11 +100,20 @@ impl SftpTree {
     /// To a name that nothing had a moment ago: the atomic rename where there is one, otherwise the one that there is,
     /// after one more look, since it may replace something.
     pub(super) async fn rename_over_nothing(&self, from: &[u8], to: &[u8]) -> Result<()> {
-        if !self.rename_over(from, to).await? {
-            self.rename_onto_nothing(from, to).await?;
-            self.abilities.learn(|k| k.posix_rename = Can::No); // what it refused can be done
+        match self.rename_over(from, to).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.rename_onto_nothing(from, to).await?;
+                self.abilities.learn(|k| k.posix_rename = Can::No); // what it refused can be done
+                Ok(())
+            }
+            // A folder came meanwhile.
+            Err(error) if error.kind() == ErrorKind::Failed => {
+                let there = self.lstat_at(&self.lane(), to).await?;
+                Err(if there.is_some() { taken(to) } else { error })
+            }
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Over whatever stands there that is no folder.

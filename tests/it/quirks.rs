@@ -156,6 +156,17 @@ async fn what_is_new_takes_no_detour_over_what_came_meanwhile() {
     assert_eq!(std::fs::read(server.folder.path().join("f")).unwrap(), b"somebody's");
 }
 
+/// A server says FAILURE of it, as of a rename to another disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_came_after_the_look_is_not_taken_for_another_disk() {
+    let server = Quirky::new([]);
+    let tree = server.tree().await;
+    std::fs::create_dir(server.folder.path().join("f")).unwrap();
+    let (path, finished) = stage(&tree, b"content").await.unwrap();
+    let placed = tree.place_onto_nothing(&path, &at("f"), &finished, true).await;
+    assert_eq!(placed.map_err(|error| error.kind()), Err(Kind::Exists));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_folder_that_may_not_be_read_does_not_end_fsync_of_folders() {
     let server = Quirky::new([
