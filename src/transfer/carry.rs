@@ -223,8 +223,9 @@ impl<S: Tree, T: Tree> Shared<S, T> {
         Ok(fate)
     }
 
-    /// Seals a file and looks at its target, where that is not left to the rename: at the same time unless sealing `takes_long`: between that look and
-    /// the rename nobody's change is seen. A server that keeps order looks when it has sealed.
+    /// Seals a file and looks at its target, unless that is left to the rename; at the same time unless sealing
+    /// `takes_long`, as between that look and the rename nobody's change is seen. A server that keeps order looks when
+    /// it has sealed.
     pub(super) async fn finish_and_look(
         &self,
         file: &T::Staged,

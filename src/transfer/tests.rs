@@ -132,6 +132,20 @@ async fn what_came_is_not_replaced(mut scene: Scene) {
 }
 
 #[tokio::test]
+async fn what_was_changed_right_before_it_was_removed_for_good_is_put_back() {
+    let scene = scene().await;
+    let shared = &scene.engine.shared;
+    put(&scene.target, "f", b"as base knows it").await;
+    let old = scene.target.stat(&rel("f")).await.unwrap().unwrap();
+    put(&scene.target, "f", b"changed since").await;
+    assert!(!shared.do_away(&rel("f"), &old).await.unwrap());
+    assert_eq!(content(&scene.target, &rel("f")).await, b"changed since");
+    let now = scene.target.stat(&rel("f")).await.unwrap().unwrap();
+    assert!(shared.do_away(&rel("f"), &now).await.unwrap());
+    assert_eq!(scene.target.stat(&rel("f")).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn an_old_row_does_not_pass_for_that_of_a_folder_made_again() {
     let mut scene = scene().await;
     scene.source.make_dir(&rel("d"), 0o755).await.unwrap();
